@@ -1,0 +1,124 @@
+"""Equations 8 to 12: instance discrimination over a memory bank, and feature decorrelation.
+
+After Tao, Takagi and Nakata, "Clustering-friendly Representation Learning via Instance Discrimination and
+Feature Decorrelation" (ICLR 2021), and its published code.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SinglePassInstanceLoss(torch.autograd.Function):
+    """Equations 8 and 9 in one pass over the bank, exact, with the memory of one chunk.
+
+    The bank needs no gradient, so the derivative by f, (sum_i p(i|f) v_i - v_target) / (tau B), can be gathered
+    with the log-sum-exp itself: both are sums over the bank that only have to be rescaled when the running
+    maximum rises. The (B, N) matrix of logits never exists, and backward costs one multiplication.
+    """
+
+    @staticmethod
+    def forward(ctx, f: Tensor, index: Tensor, bank: Tensor, temperature: float, chunk: int) -> Tensor:
+        q = f / temperature
+        top = torch.full((len(f), 1), -torch.inf, dtype=f.dtype, device=f.device)  # running maximum
+        total = torch.zeros_like(top)  # sum of exp(logit - top)
+        pull = torch.zeros_like(f)  # sum of exp(logit - top) * v
+        for v in bank.split(chunk):
+            logits = q @ v.T  # (B, chunk)
+            risen = torch.maximum(top, logits.amax(1, keepdim=True))
+            weights = logits.sub_(risen).exp_()
+            shrink = (top - risen).exp_()
+            total.mul_(shrink).add_(weights.sum(1, keepdim=True))
+            pull.mul_(shrink).addmm_(weights, v)
+            top = risen
+        target = bank[index]
+        loss = (top + total.log()).squeeze(1) - (q * target).sum(1)
+        ctx.save_for_backward((pull / total - target) / (temperature * len(f)))
+        return loss.mean()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (by_f,) = ctx.saved_tensors
+        return grad * by_f, None, None, None, None
+
+
+def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature: float, chunk: int = 4096) -> Tensor:
+    """Equations 8 and 9: L_I = -mean log softmax_i(V f / tau1) at each sample's own entry.
+
+    Args:
+        f: (B, d) features on the unit sphere; computed in float32, or float64 if given.
+        index: (B,) int64, each sample's row in the bank.
+        bank: (N, d), the memory bank V; receives no gradient.
+        temperature: tau1 > 0.
+        chunk: rows of the bank at a time; changes memory and speed, never the result.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: shapes that do not fit, an empty batch, or a temperature that is not positive.
+    """
+    if f.ndim != 2 or bank.ndim != 2 or f.shape[1] != bank.shape[1]:
+        raise ValueError(f"features {tuple(f.shape)} and bank {tuple(bank.shape)} must be (B, d) and (N, d) with one d.")
+    if index.shape != f.shape[:1] or not len(f):
+        raise ValueError(f"index of shape {tuple(index.shape)} must name one bank row for each of {len(f)} >= 1 features.")
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}, but must be positive.")
+    dtype = torch.float64 if f.dtype == torch.float64 else torch.float32
+    with torch.autocast(f.device.type, enabled=False):  # a half-precision log-sum-exp over N terms loses the small ones
+        return SinglePassInstanceLoss.apply(f.to(dtype), index, bank.detach().to(dtype), temperature, chunk)
+
+
+def feature_decorrelation(f: Tensor, temperature: float) -> Tensor:
+    """Equation 10: L_F = -mean_l log softmax_l(phi_l^T Phi / tau2), the columns normalised over the batch.
+
+    Each of the d feature columns is told apart from the others, as instances are in equation 9. IDFD's paper
+    sums over l, its code takes the mean; so do we.
+
+    Args:
+        f: (B, d) features.
+        temperature: tau2 > 0.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: a temperature that is not positive.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}, but must be positive.")
+    with torch.autocast(f.device.type, enabled=False):
+        phi = F.normalize(f if f.dtype == torch.float64 else f.float(), dim=0)
+        return F.cross_entropy(phi.T @ phi / temperature, torch.arange(f.shape[1], device=f.device))
+
+
+class MemoryBank(nn.Module):
+    """The memory bank V of equations 8 and 12: one vector a sample.
+
+    Args:
+        size: N, the number of samples.
+        dim: d, the feature dimension.
+        momentum: mu in [0, 1): how much of the old vector stays.
+
+    The vectors start uniform in +-1/sqrt(d/3), un-normalised until first written, as in IDFD's code;
+    :meth:`write` starts them from features instead.
+    """
+
+    def __init__(self, size: int, dim: int, momentum: float = 0.5):
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is {momentum}, but must lie in [0, 1).")
+        self.momentum = momentum
+        bound = (dim / 3) ** -0.5
+        self.register_buffer("vectors", torch.empty(size, dim).uniform_(-bound, bound))
+
+    @torch.no_grad()
+    def write(self, f: Tensor) -> None:
+        """Set the whole bank to the features ``f`` (N, d), normalised."""
+        self.vectors.copy_(F.normalize(f.to(self.vectors.dtype), dim=1))
+
+    @torch.no_grad()
+    def update(self, index: Tensor, f: Tensor) -> None:
+        """Equation 12: v_i <- normalise(mu v_i + (1 - mu) f_i), for the rows ``index`` (B,) and features (B, d)."""
+        mixed = self.momentum * self.vectors[index] + (1 - self.momentum) * f.to(self.vectors.dtype)
+        self.vectors[index] = F.normalize(mixed, dim=1)

@@ -1,0 +1,125 @@
+"""Equations 5 to 7: GJR, a CNN from scratch with the jigsaw inside, and PGJR, a head on a frozen prior.
+
+With the jigsaw off, GJR is IDFD.
+"""
+
+import torch
+import torch.nn.functional as F
+from timm.models.resnet import BasicBlock, ResNet
+from torch import Tensor, nn
+
+# name -> (blocks a stage, channels a stage); "thin" is our choice for machines without a GPU
+BACKBONES = {
+    "resnet18": ((2, 2, 2, 2), (64, 128, 256, 512)),
+    "resnet34": ((3, 4, 6, 3), (64, 128, 256, 512)),
+    "thin": ((1, 1, 1, 1), (16, 32, 64, 128)),
+}
+PLACES = ("pixel", "layer3", "layer4")
+MAPS = ("spatial", "embedding")
+BRANCHES = ("none", "supplement", "replace")
+EMBEDDING_MAP = (16, 8, 8)  # channels, height, width of the learned map of an embedding
+
+
+def _known(owner: str, name: str, value, known) -> None:
+    if value not in known:
+        raise ValueError(f"{owner}: {name}={value!r} is unknown: choose one of {', '.join(known)}.")
+
+
+def _widening(jigsaw: nn.Module | None) -> int:
+    """How many times more channels leave the jigsaw than enter it: 2 with ``concat``, else 1."""
+    operator = getattr(jigsaw, "inner", jigsaw)
+    return 2 if getattr(operator, "combine", None) == "concat" else 1
+
+
+class GJR(nn.Module):
+    """Equations 5 and 6: f = P(E(J(X))) or f = P(pool(E2(J(E1(X))))), normalised.
+
+    The ResNet has the stem of IDFD's code: a 3x3 convolution of stride 1, no max-pool.
+
+    Args:
+        backbone: a key of ``BACKBONES``.
+        jigsaw: the operator J, or None, which makes the model IDFD exactly.
+        at: where J sits: on the pixels (equation 5), after layer3, so that layer4's nonlinearity follows
+            (equation 6), or after layer4 (ablation).
+        dim: d, the feature dimension.
+
+    Shape:
+        (B, 3, S, S) -> (B, d), on the unit sphere.
+    """
+
+    def __init__(self, backbone="resnet18", jigsaw=None, at="layer3", dim=128):
+        super().__init__()
+        _known("GJR", "backbone", backbone, BACKBONES)
+        _known("GJR", "at", at, PLACES)
+        layers, channels = BACKBONES[backbone]
+        net = ResNet(BasicBlock, layers, num_classes=0, channels=channels, zero_init_last=False)
+        net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, stride=1, padding=1, bias=False)
+        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.stem = nn.Sequential(net.conv1, net.bn1, net.act1)
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        self.project = nn.Linear(channels[-1], dim)  # P
+        entering = {"pixel": 3, "layer3": channels[2], "layer4": channels[3]}[at]
+        # a stacked map is brought back to the channels the next layer expects
+        self.merge = nn.Conv2d(2 * entering, entering, 1) if _widening(jigsaw) == 2 else nn.Identity()
+        self.jigsaw, self.at = jigsaw, at
+
+    def arrange(self, z: Tensor, place: str) -> Tensor:
+        """J(z) if the jigsaw sits at ``place``, else z; (B, C, H, W) -> (B, C, H, W)."""
+        return self.merge(self.jigsaw(z)) if self.jigsaw is not None and self.at == place else z
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.arrange(x, "pixel")  # Eq. (5): J(X)
+        z = self.layer3(self.layer2(self.layer1(self.stem(x))))  # E1(X): (B, C, H, W)
+        z = self.layer4(self.arrange(z, "layer3"))  # Eq. (6): E2(J(E1(X)))
+        z = self.arrange(z, "layer4")
+        f = self.project(z.mean((2, 3)))  # P(pool(.)): (B, d)
+        return F.normalize(f.float() if f.dtype != torch.float64 else f, dim=1)
+
+
+class PGJR(nn.Module):
+    """Equation 7: f = normalise(W [c~ ; phi(J(Z))]), a head on the features of a frozen prior.
+
+    c~ is the prior's embedding, standardised by the plain features' statistics; phi is flatten, BatchNorm,
+    ReLU. Z is the prior's own map (``spatial``) or a learned linear map of c~ (``embedding``), which has no
+    space in it: permuting its positions changes nothing before training.
+
+    Args:
+        embed_dim: D, the length of the prior's embedding.
+        map_shape: (C, H, W) of the prior's map; not used with ``map="embedding"``.
+        jigsaw: the operator J, or None for phi(Z) without it.
+        map: ``spatial`` or ``embedding``.
+        branch: ``supplement`` joins the jigsaw branch to the embedding, ``replace`` drops the embedding,
+            ``none`` drops the branch and leaves a linear head.
+        dim: d, the feature dimension.
+        mean, std: (D,) statistics of the plain embeddings; None leaves them as they are.
+
+    Shape:
+        (B, D) and (B, C, H, W) -> (B, d), on the unit sphere.
+    """
+
+    def __init__(self, embed_dim, map_shape=None, jigsaw=None, map="spatial", branch="supplement", dim=128,
+                 mean=None, std=None):  # fmt: skip
+        super().__init__()
+        _known("PGJR", "map", map, MAPS)
+        _known("PGJR", "branch", branch, BRANCHES)
+        if map == "spatial" and branch != "none" and map_shape is None:
+            raise ValueError("PGJR: map='spatial' needs map_shape, the (C, H, W) of the prior's map.")
+        self.register_buffer("mean", torch.zeros(embed_dim) if mean is None else mean.clone())
+        self.register_buffer("std", torch.ones(embed_dim) if std is None else std.clone())
+        self.branch, self.jigsaw = branch, jigsaw
+        C, H, W = map_shape if map == "spatial" and branch != "none" else EMBEDDING_MAP
+        length = {"none": 0}.get(branch, C * H * W * _widening(jigsaw))
+        self.to_map = None
+        if map == "embedding" and branch != "none":
+            self.to_map = nn.Sequential(nn.Linear(embed_dim, C * H * W), nn.Unflatten(1, (C, H, W)))
+        self.phi = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(length), nn.ReLU()) if length else None
+        self.project = nn.Linear(length + (embed_dim if branch != "replace" else 0), dim)  # W
+
+    def forward(self, c: Tensor, z: Tensor | None = None) -> Tensor:
+        c = (c - self.mean) / self.std  # c~: (B, D)
+        parts = [] if self.branch == "replace" else [c]
+        if self.phi is not None:
+            z = z if self.to_map is None else self.to_map(c)  # Z: (B, C, H, W)
+            parts.append(self.phi(z if self.jigsaw is None else self.jigsaw(z)))  # phi(J(Z))
+        f = self.project(torch.cat(parts, dim=1))  # Eq. (7): W [c~ ; phi(J(Z))]
+        return F.normalize(f.float() if f.dtype != torch.float64 else f, dim=1)
