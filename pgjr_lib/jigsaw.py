@@ -187,11 +187,15 @@ class ChannelMix(GridJigsaw):
     no space in it.
     """
 
-    def forward(self, z: Tensor) -> Tensor:
+    def divide(self, z: Tensor) -> Tensor:
+        """Groups of n*n channels in the place of grids: (B, C, H, W) -> (B, C', 1, 1, n*n, H, W)."""
         B, C, H, W = z.shape
         m = self.n * self.n
-        groups = F.pad(z, (0, 0, 0, 0, 0, -C % m)).reshape(B, -1, 1, 1, m, H, W)  # channels take the grids' place
-        mixed = self.regress(groups).reshape(B, -1, H, W)[:, :C]
+        return F.pad(z, (0, 0, 0, 0, 0, -C % m)).reshape(B, -1, 1, 1, m, H, W)
+
+    def forward(self, z: Tensor) -> Tensor:
+        B, C, H, W = z.shape
+        mixed = self.regress(self.divide(z)).reshape(B, -1, H, W)[:, :C]
         if self.combine == "replace":
             return mixed
         return z + mixed if self.combine == "residual" else torch.cat([z, mixed], dim=1)
@@ -214,6 +218,13 @@ class Permuted(nn.Module):
         self.register_buffer("inverse", permutation.argsort())
 
     def forward(self, z: Tensor) -> Tensor:
-        size = z.shape[-2:]
-        out = self.inner(z.flatten(2)[..., self.permutation].unflatten(2, size))
-        return out.flatten(2)[..., self.inverse].unflatten(2, size)
+        out = self.inner(self._reorder(z, self.permutation))
+        return self._reorder(out, self.inverse)
+
+    def regression_error(self, z: Tensor) -> Tensor:
+        """L_R of equation 11 on the permuted map; a scalar."""
+        return self.inner.regression_error(self._reorder(z, self.permutation))
+
+    @staticmethod
+    def _reorder(z: Tensor, order: Tensor) -> Tensor:
+        return z.flatten(2)[..., order].unflatten(2, z.shape[-2:])
