@@ -1,0 +1,401 @@
+"""The image sets: scikit-learn's digits, the benchmarks, and any folder of class folders.
+
+A named set lies under ``$PGJR_DATA`` in its official layout or as ``<set>/<split>/<class>/*``; the order of
+its images is the order of their sorted paths. Nothing here imports torch.
+"""
+
+import hashlib
+import io
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pgjr_lib.errors import PGJRError
+from pgjr_lib.storage import read_json, write_json
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_RECORDS = 10_000  # images in each official file
+CIFAR10_MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7cb0f",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+
+
+@dataclass(frozen=True)
+class SetInfo:
+    """What is known of a named set: classes, image side, splits, official coding, where to get it."""
+
+    classes: int
+    side: int | None
+    splits: tuple[str, ...]
+    lossless: bool  # the official images are raw pixels, so any lossy file is a re-encoding
+    source: str
+
+
+SETS = {
+    "digits": SetInfo(10, 8, ("all",), True, "it comes with scikit-learn"),
+    "cifar10": SetInfo(
+        10,
+        32,
+        ("train", "test"),
+        True,
+        "download cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and unpack it there",
+    ),
+    "cifar20": SetInfo(
+        20,
+        32,
+        ("train", "test"),
+        True,
+        "it is CIFAR-100 (https://www.cs.toronto.edu/~kriz/cifar.html) by superclass",
+    ),
+    "stl10": SetInfo(10, 96, ("train", "test"), True, "STL-10 is at https://cs.stanford.edu/~acoates/stl10/"),
+    "imagenet-10": SetInfo(
+        10, None, ("train", "test"), False, "10 class folders of ImageNet (https://image-net.org)"
+    ),
+    "imagenet-dogs": SetInfo(
+        15, None, ("train", "test"), False, "15 class folders of ImageNet (https://image-net.org)"
+    ),
+    "tiny-imagenet": SetInfo(
+        200,
+        64,
+        ("train", "test"),
+        False,
+        "Tiny-ImageNet is at http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with their labels and what must stand beside every number made from them.
+
+    Attributes:
+        name, split: as asked for; ``digits`` and ``folder:`` have the one split ``all``.
+        images: (N, 3, H, W) uint8.
+        labels: (N,) int64, an index into ``class_names``.
+        class_names: sorted names of all classes.
+        paths: where each image came from, relative to the data root.
+        checksum: SHA-256 of the stored files (and of ``limit``).
+        note: "re-encoded" where lossy copies stand in for the originals, and how many images were left out.
+    """
+
+    name: str
+    split: str
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    paths: tuple[str, ...]
+    checksum: str
+    note: str = ""
+
+
+def load(name, split="test", *, root=None, limit=None, size=None, skip_corrupt=False) -> ImageSet:
+    """Load a set into memory.
+
+    Args:
+        name: one of ``SETS`` or ``folder:/path``.
+        split: ``train``, ``test`` or ``all`` (train, then test).
+        root: the data root, by default ``$PGJR_DATA``.
+        limit: keep a fixed random subset of this many images (seed 0, order kept).
+        size: resize the shorter side to this many pixels and crop the centre; by default images stay as they
+            are, which needs them to be squares of one size.
+        skip_corrupt: leave out images that cannot be read, and say how many in ``note``.
+
+    Raises:
+        PGJRError: unknown set or split, data missing, no images, a corrupt image, fewer than two classes.
+    """
+    if limit is not None and limit < 1:
+        raise PGJRError(
+            f"limit is {limit}, but at least one image is needed: give a positive number or none."
+        )
+    source = _locate(name, split, root)
+    digest = checksum(name, split, root=root, limit=limit)
+    if source.files:
+        return _load_files(source, digest, limit, size, skip_corrupt)
+    images, labels, class_names = source.arrays()
+    keep = _subset(len(images), limit)
+    images = images[keep]
+    if size is not None and images.shape[-1] != size:
+        images = np.stack([_fit(_to_pil(image), size) for image in images])
+    paths = tuple(f"{name}/{source.split}/{i:05d}" for i in keep)
+    return ImageSet(name, source.split, images, labels[keep], class_names, paths, digest)
+
+
+def available(name, split="test", root=None) -> bool:
+    """Whether ``load`` would find this set's data."""
+    try:
+        _locate(name, split, root)
+    except PGJRError:
+        return False
+    return True
+
+
+def checksum(name, split="test", root=None, limit=None) -> str:
+    """SHA-256 of a set's stored files; cheap when asked again (cached by names, sizes and times)."""
+    source = _locate(name, split, root)
+    digest = _cached_digest(source) if source.paths() else _array_digest(source)
+    if limit is None or limit >= source.count():
+        return digest
+    return hashlib.sha256(f"{digest}|limit={limit}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a set lies: ``files`` [(class, path)], or ``archives`` (or nothing) that ``reader`` reads."""
+
+    name: str
+    split: str
+    base: Path
+    files: tuple = ()
+    archives: tuple = ()
+    reader: object = None
+
+    def paths(self):
+        return [path for _, path in self.files] or list(self.archives)
+
+    def count(self):
+        return len(self.files) or len(self.arrays()[0])
+
+    def arrays(self):
+        return self.reader(self.archives)
+
+
+def _locate(name, split, root):
+    """Find a set's data, or say where it was looked for and how to get it."""
+    if name == "digits":
+        return _Source("digits", "all", Path("."), reader=_digits)
+    if name.startswith("folder:"):
+        base = Path(name.removeprefix("folder:")).expanduser()
+        if not base.is_dir():
+            raise PGJRError(
+                f"{base} is not a folder: give folder:/path to a folder that holds one folder a class."
+            )
+        return _Source(name, "all", base, files=_class_files(base, name))
+    if name not in SETS:
+        raise PGJRError(
+            f"{name!r} is no known data set: use one of {', '.join(SETS)}, or folder:/path to your images."
+        )
+    info = SETS[name]
+    if split not in {*info.splits, "all"}:
+        raise PGJRError(f"{name} has no split {split!r}: use one of {', '.join([*info.splits, 'all'])}.")
+    root = root or os.environ.get("PGJR_DATA")
+    if not root:
+        raise PGJRError(
+            f"No data root is set, so {name} was not found: set PGJR_DATA to the folder that holds"
+            f" {name}/{split}/<class>/* (to get it: {info.source})."
+        )
+    root, splits = Path(root).expanduser(), info.splits if split == "all" else (split,)
+    if all((root / name / part).is_dir() for part in splits):
+        files = [item for part in splits for item in _class_files(root / name / part, f"{name} ({part})")]
+        return _Source(name, split, root, files=tuple(files))
+    for folder, reader in (
+        ("cifar-10-batches-py", _cifar_pickles),
+        ("cifar-10-batches-bin", _cifar_binaries),
+    ):
+        suffix = ".bin" if reader is _cifar_binaries else ""
+        if name == "cifar10" and (root / folder).is_dir():
+            stems = [f"data_batch_{i}" for i in range(1, 6)] * ("train" in splits) + ["test_batch"] * (
+                "test" in splits
+            )
+            archives = tuple(root / folder / f"{stem}{suffix}" for stem in stems)
+            if missing := [path for path in archives if not path.is_file()]:
+                raise PGJRError(
+                    f"{missing[0]} is missing: unpack the whole of CIFAR-10 there ({info.source})."
+                )
+            return _Source(name, split, root, archives=archives, reader=reader)
+    looked = " and ".join(str(root / name / part) for part in splits)
+    looked += (
+        f" and {root / 'cifar-10-batches-py'}, {root / 'cifar-10-batches-bin'}" if name == "cifar10" else ""
+    )
+    raise PGJRError(f"{name} ({split}) was not found: looked for {looked}; to get it: {info.source}.")
+
+
+def _class_files(base, what):
+    """All images under ``base`` as (class, path), by sorted path; the class is the first folder level."""
+    files = []
+    for folder, folders, names in os.walk(base, followlinks=True):
+        folders[:] = [entry for entry in folders if not entry.startswith(".")]
+        files += [
+            Path(folder, n) for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith(".")
+        ]
+    if not files:
+        raise PGJRError(
+            f"{base} holds no images: put one folder of {', '.join(sorted(SUFFIXES))} files a class into it."
+        )
+    pairs = [(path.relative_to(base).parts, path) for path in sorted(files)]
+    if loose := [path for parts, path in pairs if len(parts) == 1]:
+        raise PGJRError(f"{loose[0]} lies in no class folder: move it into a folder named after its class.")
+    if len({parts[0] for parts, _ in pairs}) < 2:
+        raise PGJRError(
+            f"{what} has the one class {pairs[0][0][0]!r} in {base}: at least two class folders are needed."
+        )
+    return tuple((parts[0], path) for parts, path in pairs)
+
+
+def _load_files(source, digest, limit, size, skip_corrupt):
+    class_names = tuple(sorted({label for label, _ in source.files}))
+    chosen = [source.files[i] for i in _subset(len(source.files), limit)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        decoded = list(pool.map(lambda item: _decode(item[1], size), chosen))
+    corrupt = [
+        (path, image) for (_, path), (image, _) in zip(chosen, decoded, strict=True) if isinstance(image, str)
+    ]
+    if corrupt and not skip_corrupt:
+        raise PGJRError(
+            f"{corrupt[0][0]} cannot be read ({corrupt[0][1]}): repair or remove it, or pass --skip-corrupt."
+        )
+    good = [
+        (label, path, image, lossy)
+        for (label, path), (image, lossy) in zip(chosen, decoded, strict=True)
+        if not isinstance(image, str)
+    ]
+    if not good:
+        raise PGJRError(
+            f"None of the {len(corrupt)} images of {source.name} can be read: check {source.base}."
+        )
+    for _, path, image, _ in good:
+        if image.shape != good[0][2].shape or image.shape[1] != image.shape[2]:
+            raise PGJRError(
+                f"{path} is {image.shape[2]}x{image.shape[1]}, not a square of one size: pass an image size."
+            )
+    official = SETS.get(source.name)
+    lossy = {kind for *_, kind in good if kind} - ({"jpeg"} if official and not official.lossless else set())
+    notes = ["re-encoded"] * bool(official and lossy)
+    notes += [f"{len(corrupt)} corrupt image{'s' * (len(corrupt) > 1)} left out"] * bool(corrupt)
+    index = {label: i for i, label in enumerate(class_names)}
+    return ImageSet(
+        source.name, source.split, np.stack([image for _, _, image, _ in good]),
+        np.array([index[label] for label, *_ in good], dtype=np.int64), class_names,
+        tuple(path.relative_to(source.base).as_posix() for _, path, *_ in good), digest, ", ".join(notes),
+    )  # fmt: skip
+
+
+def _decode(path, size):
+    """((3, H, W) uint8, lossy coding or "") of a file, or (what is wrong with it, "")."""
+    from PIL import Image, ImageOps
+
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            kind = image.format
+            image = ImageOps.exif_transpose(image)
+            if image.mode == "I;16":  # Pillow would clip 16 bits instead of scaling them
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            pixels = _fit(image.convert("RGB"), size)
+    except Exception as error:  # damaged files raise many types: each becomes a sentence
+        return f"{type(error).__name__}: {error}".replace(str(path), "the file"), ""
+    lossy = "jpeg" if kind == "JPEG" else "webp" if kind == "WEBP" and b"VP8 " in data[:64] else ""
+    return pixels, lossy
+
+
+def _fit(image, size):
+    """Shorter side to ``size`` (bicubic), centre crop; ``size=None`` keeps the image."""
+    from PIL import Image
+
+    if size is not None and image.size != (size, size):
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.resize((width, height), Image.Resampling.BICUBIC).crop(
+            (left, top, left + size, top + size)
+        )
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _to_pil(image):
+    from PIL import Image
+
+    return Image.fromarray(image.transpose(1, 2, 0))
+
+
+def _subset(count, limit):
+    """Indices of the fixed random subset: seed 0, sorted."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))
+
+
+def _digits(_):
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    grey = np.rint(data.images * (255 / 16)).astype(np.uint8)
+    return np.repeat(grey[:, None], 3, axis=1), data.target.astype(np.int64), tuple("0123456789")
+
+
+def _cifar_binaries(paths):
+    """CIFAR-10's binary version: records of one label byte and 3,072 pixel bytes."""
+    parts = []
+    for path in paths:
+        if path.stat().st_size != CIFAR10_RECORDS * 3073:
+            raise PGJRError(f"{path} is truncated or no CIFAR-10 file: unpack cifar-10-binary.tar.gz again.")
+        parts.append(np.fromfile(path, dtype=np.uint8).reshape(-1, 3073))
+    records = np.concatenate(parts)
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64), CIFAR10_CLASSES
+
+
+def _cifar_pickles(paths):
+    """CIFAR-10's Python version: pickles with the official MD5 only, by a restricted unpickler."""
+    images, labels = [], []
+    for path in paths:
+        data = path.read_bytes()
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() != CIFAR10_MD5[path.name]:
+            raise PGJRError(
+                f"{path} is not the official CIFAR-10 file (MD5 differs): unpack the archive again."
+            )
+        batch = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
+        images.append(batch[b"data"])
+        labels += batch[b"labels"]
+    pixels = np.concatenate(images).astype(np.uint8, copy=False).reshape(-1, 3, 32, 32)
+    return pixels, np.array(labels, dtype=np.int64), CIFAR10_CLASSES
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that knows numpy arrays and plain containers, and no other name."""
+
+    def find_class(self, module, name):
+        if module in {"numpy.core.multiarray", "numpy._core.multiarray"} and name == "_reconstruct":
+            return np._core.multiarray._reconstruct
+        if module == "numpy" and name in {"ndarray", "dtype"}:
+            return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in protocol 2
+            return super().find_class(module, name)
+        raise PGJRError(
+            f"A CIFAR-10 batch names {module}.{name}, which no official file does: unpack the archive again."
+        )
+
+
+def _array_digest(source):
+    images, labels, _ = source.arrays()
+    return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+
+
+def _cached_digest(source):
+    cache_file = Path(os.environ.get("PGJR_CACHE", "build/cache")) / "checksums.json"
+    names = [(path, path.relative_to(source.base).as_posix()) for path in source.paths()]
+    stats = [(name, path.stat()) for path, name in names]
+    lines = "\n".join(f"{name}|{stat.st_size}|{stat.st_mtime_ns}" for name, stat in stats)
+    signature = hashlib.sha256(f"{source.base.resolve()}\n{lines}".encode()).hexdigest()
+    try:
+        cache = read_json(cache_file)
+    except PGJRError:  # absent or damaged: it is only a cache
+        cache = {}
+    if signature not in cache:
+        total = hashlib.sha256()
+        for path, name in names:
+            total.update(f"{name}|{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        cache[signature] = total.hexdigest()
+        try:
+            write_json(cache_file, cache)
+        except OSError:  # a read-only place costs time, not correctness
+            pass
+    return cache[signature]
