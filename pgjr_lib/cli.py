@@ -1,0 +1,180 @@
+"""The command line: ``pgjr extract | train | cluster | pretrain | verify``, and ``plan`` and ``run`` for the book."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pgjr_lib.errors import PGJRError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; a mistake in the input is one sentence on stderr and exit status 2."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.command(options)
+    except PGJRError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last finished part.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    parser = argparse.ArgumentParser(prog="pgjr", description="Grid Jigsaw Representation: cluster images without labels.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command, summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(command=command)
+        return sub
+
+    images = argparse.ArgumentParser(add_help=False)
+    images.add_argument("--skip-corrupt", action="store_true", help="leave unreadable images out and say how many")
+
+    sub = add("plan", _plan, "print a profile's runs, hours and disk before anything starts")
+    sub.add_argument("--profile", default="embedded")
+
+    sub = add("run", _run, "compute the records of a profile that are missing")
+    sub.add_argument("--profile", default="embedded")
+    sub.add_argument("--experiment", help="only this one (default: all)")
+
+    sub = commands.add_parser("extract", parents=[images], help="encode images and their views once, with a frozen prior",
+                              description="Encode images and their views once, with a frozen prior.")  # fmt: skip
+    sub.set_defaults(command=_extract)
+    sub.add_argument("--profile", help="with --key: one feature folder of a profile")
+    sub.add_argument("--key", help="the feature folder's name, as `pgjr plan` prints it")
+    sub.add_argument("--dataset", help="a named set, or folder:PATH")
+    sub.add_argument("--split", default="test", choices=("train", "test", "all"))
+    sub.add_argument("--prior", default="class-name")
+    sub.add_argument("--views", type=int, default=8, help="augmented views an image (default 8)")
+    sub.add_argument("--out", type=Path, help="the folder to write")
+    sub.add_argument("--shard", default="0/1", help="i/n: only part i of n")
+
+    sub = add("train", _train, "train one run and write its record")
+    sub.add_argument("settings", nargs="+", metavar="FIELD=VALUE", help="fields of a run: method=gjr dataset=digits ...")
+    sub.add_argument("--out", type=Path, default=Path("build/train"), help="folder for features, checkpoint and record")
+
+    sub = commands.add_parser("cluster", parents=[images], help="cluster a folder of images",
+                              description="Cluster a folder of class folders and write clusters.csv.")  # fmt: skip
+    sub.set_defaults(command=_cluster)
+    sub.add_argument("folder", type=Path)
+    sub.add_argument("-k", type=int, required=True, help="number of clusters")
+    sub.add_argument("--prior", default="class-name")
+    sub.add_argument("--epochs", type=int, default=20)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=Path, default=Path("clusters"), help="folder to write (default: clusters)")
+
+    sub = add("pretrain", _pretrain, "train the class-name prior on images and their class names")
+    sub.add_argument("images", type=Path, help="folder of class folders named by WordNet id")
+    sub.add_argument("names", type=Path, help="tab-separated: WordNet id, comma-separated names")
+    sub.add_argument("--out", type=Path, required=True, help="the .safetensors file to write; a .json goes beside it")
+    sub.add_argument("--minutes", type=float, default=10.0, help="time budget (default 10)")
+    sub.add_argument("--seed", type=int, default=0)
+
+    sub = add("verify", _verify, "check tensors, feature folders and records against their checksums")
+    sub.add_argument("paths", nargs="+", type=Path)
+    return parser
+
+
+def _plan(options) -> None:
+    from pgjr_lib.companion.planning import describe
+
+    print(describe(options.profile))
+
+
+def _run(options) -> None:
+    from pgjr_lib.companion import runs
+    from pgjr_lib.companion.execute import execute
+
+    root = runs.build_root(options.profile)
+    planned = runs.plan(options.profile).experiments
+    if options.experiment and options.experiment not in planned:
+        raise PGJRError(f"there is no experiment {options.experiment!r}: known are {', '.join(planned)}.")
+    for name in [options.experiment] if options.experiment else planned:
+        for run, path in zip(planned[name].runs, planned[name].record_paths, strict=False):
+            if options.profile != "published" and not path.exists():
+                execute(run, root)
+
+
+def _extract(options) -> None:
+    from pgjr_lib import features
+    from pgjr_lib.companion import runs
+
+    shard = _shard(options.shard)
+    if options.profile:
+        wanted = {folder.name: (folder, config) for folder, config in runs.plan(options.profile).features.items()}
+        if options.key not in wanted:
+            raise PGJRError(f"profile {options.profile} has no features {options.key}: known are {', '.join(wanted)}.")
+        folder, config = wanted[options.key]
+    else:
+        if not (options.dataset and options.out):
+            raise PGJRError("extract needs --dataset and --out, or --profile and --key.")
+        values = {"dataset": options.dataset, "split": options.split, "prior": options.prior, "views": options.views}
+        folder, config = options.out, runs.validated(features.FeatureConfig, values, "extract")
+    features.extract(config, folder, shard=shard, skip_corrupt=options.skip_corrupt)
+
+
+def _train(options) -> None:
+    import yaml
+
+    from pgjr_lib.companion.execute import execute
+    from pgjr_lib.companion.runs import RunConfig, load_manifest, record_path, validated
+
+    given = {}
+    for setting in options.settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise PGJRError(f"{setting!r} is no FIELD=VALUE: write for example method=gjr.")
+        given[name] = yaml.safe_load(value)
+    start = load_manifest().methods.get(given.get("method"), {})
+    run = validated(RunConfig, {**start, **given}, "train")
+    scores = execute(run, options.out)["scores"]["plain"]
+    means = ", ".join(f"{name.upper()} {sum(scores[name]) / len(scores[name]):.3f}" for name in ("acc", "nmi", "ari"))
+    print(f"{means} (mean over {len(scores['acc'])} k-means seeds); record: {record_path(run, options.out)}")
+
+
+def _cluster(options) -> None:
+    from pgjr_lib.companion.clustering import cluster_folder
+
+    path = cluster_folder(options.folder, options.k, options.out, prior=options.prior, epochs=options.epochs,
+                          seed=options.seed, skip_corrupt=options.skip_corrupt)  # fmt: skip
+    print(f"wrote {path}")
+
+
+def _pretrain(options) -> None:
+    from pgjr_lib.companion.pretrain import pretrain
+
+    pretrain(options.images, options.names, options.out, minutes=options.minutes, seed=options.seed)
+
+
+def _verify(options) -> None:
+    from pgjr_lib import features
+    from pgjr_lib.companion.runs import read_record
+    from pgjr_lib.storage import load_tensors
+
+    for path in options.paths:
+        if path.is_dir():
+            features.load(path)
+        elif path.suffix == ".json":
+            read_record(path)
+        else:
+            load_tensors(path)
+        print(f"{path}: whole")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    try:
+        part, parts = (int(piece) for piece in text.split("/"))
+    except ValueError:
+        raise PGJRError(f"--shard {text!r} is not of the form i/n: write for example 0/4.") from None
+    if not 0 <= part < parts:
+        raise PGJRError(f"--shard {text}: part {part} does not exist, parts count from 0 to {parts - 1}.")
+    return part, parts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Where a number comes from: code, versions, machine, time."""
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "kornia", "scikit-learn", "numpy", "scipy")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages a result depends on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def cpu_name() -> str:
+    """The processor's own name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def provenance(device, config_hash: str) -> dict:
+    """What a record says about its making; ``commit`` is None outside a git checkout."""
+    import torch
+
+    here = Path(__file__).parent
+    device = torch.device(device)
+    return {
+        "commit": _git(here, "rev-parse", "HEAD"),
+        "dirty": bool(_git(here, "status", "--porcelain", "--untracked-files=no", "--", here.parent.as_posix())),
+        "config_hash": config_hash,
+        "python": platform.python_version(),
+        "versions": versions(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "host_cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

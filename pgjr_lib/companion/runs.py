@@ -1,0 +1,358 @@
+"""Runs: from the manifest to one JSON record each.
+
+A run is a frozen, validated :class:`RunConfig`. Its key is a hash of what its result depends on: the fields
+its method reads, the checksums of data and weights, and ``RESULTS_VERSION``. It is computed once, recorded,
+and found again by its key; a run that fails leaves no record.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from pgjr_lib import datasets
+from pgjr_lib.errors import PGJRError
+from pgjr_lib.features import FeatureConfig, feature_key
+from pgjr_lib.priors import prior_checksum
+from pgjr_lib.storage import read_json
+
+RESULTS_VERSION = 1  # raise it when a change of the code changes results: old records are then computed anew
+
+DATA = ("dataset", "split", "limit", "image_size", "kmeans_seeds")
+PRIOR = ("prior", "views", "crop_scale", "flip", "map_channels")
+TRAINING = ("epochs", "batch_size", "lr", "tau1", "tau2", "alpha", "bank_momentum", "momentum", "weight_decay",
+            "dim", "precision", "eval_every", "seed")  # fmt: skip
+JIGSAW = ("jigsaw", "mode", "combine", "n", "g", "per_channel", "beta")
+READS = {  # the fields each method's result depends on
+    "pixels": DATA,
+    "prior": (*DATA, *PRIOR),
+    "pgjr": (*DATA, *PRIOR, *TRAINING, *JIGSAW, "map", "branch"),
+    "idfd": (*DATA, *TRAINING, "backbone", "crop_scale"),
+    "gjr": (*DATA, *TRAINING, *JIGSAW, "backbone", "at", "crop_scale"),
+}
+
+# YAML reads a bare on or off as a boolean; both spellings mean the same here
+Switch = Annotated[Literal["on", "off", "frozen", "dense", "permuted"],
+                   BeforeValidator(lambda v: {True: "on", False: "off"}[v] if isinstance(v, bool) else v)]  # fmt: skip
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys and wrong types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RunConfig(Strict):
+    """One run. Symbols as on the method page; sizes in pixels; ``limit`` None takes every image."""
+
+    method: Literal["pixels", "prior", "pgjr", "idfd", "gjr"]
+    dataset: str
+    split: Literal["train", "test", "all"] = "test"
+    limit: int | None = Field(None, ge=2)
+    image_size: int | None = Field(None, ge=4)
+    kmeans_seeds: int = Field(5, ge=1)
+    prior: str | None = None
+    views: int = Field(8, ge=0)
+    crop_scale: float = Field(0.2, gt=0, le=1)
+    flip: bool = False
+    map_channels: int = Field(64, ge=1)
+    backbone: Literal["thin", "resnet18", "resnet34"] = "resnet18"
+    at: Literal["pixel", "layer3", "layer4"] = "layer3"
+    map: Literal["spatial", "embedding"] = "spatial"
+    branch: Literal["none", "supplement", "replace"] = "supplement"
+    jigsaw: Switch = "on"
+    mode: Literal["surround", "reference", "sequential"] = "surround"
+    combine: Literal["residual", "replace", "concat"] = "residual"
+    n: int = Field(2, ge=2)
+    g: int = Field(1, ge=1)
+    per_channel: bool = False
+    epochs: int = Field(1, ge=1)
+    batch_size: int = Field(128, ge=2)
+    lr: float = Field(0.03, gt=0)
+    tau1: float = Field(1.0, gt=0)
+    tau2: float = Field(2.0, gt=0)
+    alpha: float = Field(1.0, ge=0)
+    beta: float = Field(0.0, ge=0)
+    bank_momentum: float = Field(0.5, ge=0, lt=1)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    dim: int = Field(128, ge=2)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    eval_every: int = Field(1, ge=1)
+    seed: int = Field(0, ge=0)
+    label: str = ""
+
+    def relevant(self) -> dict:
+        """The fields the result depends on, in a fixed order."""
+        return {name: getattr(self, name) for name in ("method", *READS[self.method])}
+
+    def hash(self) -> str:
+        """16 hexadecimal digits over :meth:`relevant` and ``RESULTS_VERSION``."""
+        return _digest(self.relevant(), RESULTS_VERSION)
+
+    def features(self) -> FeatureConfig | None:
+        """The features this run stands on; None for methods that read pixels."""
+        if self.method not in ("prior", "pgjr"):
+            return None
+        names = ("dataset", "split", "limit", "prior", "image_size", "views", "crop_scale", "flip", "map_channels")
+        return FeatureConfig(**{name: getattr(self, name) for name in names})
+
+
+class SetChoice(Strict):
+    """A data set as a profile uses it."""
+
+    split: Literal["train", "test", "all"] = "test"
+    limit: int | None = Field(None, ge=2)
+
+
+class Profile(Strict):
+    """Sizes, sets and seeds of one way to make the book."""
+
+    about: str
+    sets: dict[str, SetChoice] = {}
+    seeds: dict[Literal["head", "cnn"], int] = {}
+    common: dict[str, object] = {}
+    methods: dict[Literal["pixels", "prior", "pgjr", "idfd", "gjr"], dict[str, object]] = {}
+    rates: dict[Literal["cnn", "prior", "head"], float] = {}
+    records: list[str] = []  # profiles whose committed records are rendered; such a profile trains nothing
+
+
+class ExperimentEntry(Strict):
+    """One item of the book and the variants it compares."""
+
+    item: str
+    title: str
+    notebook: str
+    sets: dict[str, list[str]] = {}  # profile -> the sets used there; all of the profile's where absent
+    variants: dict[str, dict[str, object]]
+
+
+class Manifest(Strict):
+    """experiments.yaml, validated."""
+
+    methods: dict[Literal["pixels", "prior", "pgjr", "idfd", "gjr"], dict[str, object]]
+    profiles: dict[str, Profile]
+    experiments: dict[str, ExperimentEntry]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment of one profile, with its runs and where their records lie."""
+
+    name: str
+    item: str
+    title: str
+    notebook: str
+    runs: list[RunConfig]
+    record_paths: list[Path] = field(default_factory=list)
+    own_record_paths: list[Path] = field(default_factory=list)
+    feature_dirs: list[Path] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All experiments of a profile and all features they need (folder -> config)."""
+
+    profile: str
+    experiments: dict[str, Experiment]
+    features: dict[Path, FeatureConfig]
+
+
+def home() -> Path:
+    """The folder with experiments.yaml: the current folder or one above it, else the library's checkout."""
+    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
+        if (folder / "experiments.yaml").is_file():
+            return folder
+    raise PGJRError(f"experiments.yaml was not found in {Path.cwd()} or above it: change into a clone of the repository.")
+
+
+def load_manifest(path: Path | None = None) -> Manifest:
+    """Read and validate the manifest.
+
+    Raises:
+        PGJRError: no YAML, an unknown key, a wrong type, a profile or set that does not exist.
+    """
+    import yaml
+
+    path = path or home() / "experiments.yaml"
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise PGJRError(f"{path.name} cannot be read: {' '.join(str(error).split())}.") from None
+    manifest = validated(Manifest, raw, path.name)
+    for name in manifest.experiments:  # every run is checked now, not when its turn comes
+        for profile in manifest.profiles:
+            _runs(manifest, profile, name, path.name)
+    return manifest
+
+
+def validated(model: type[Strict], raw, where: str) -> Strict:
+    """``model`` from ``raw``, or a PGJRError with the first mistake, its place and the known names."""
+    from difflib import get_close_matches
+
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        if first["type"] == "extra_forbidden":
+            near = get_close_matches(str(first["loc"][-1]), model.model_fields, 3, 0.5)
+            hint = f": did you mean {' or '.join(near)}?" if near else f": known are {', '.join(model.model_fields)}."
+            raise PGJRError(f"{where}: unknown key {place}{hint}") from None
+        raise PGJRError(f"{where}: {place or 'the file'} is {first['input']!r}, but: {first['msg']}.") from None
+
+
+def experiment(profile: str, name: str) -> Experiment:
+    """The experiment ``name`` with its runs in ``profile``, without looking at any data.
+
+    Raises:
+        PGJRError: no such profile or experiment.
+    """
+    manifest = load_manifest()
+    _named(manifest.profiles, profile, "profile")
+    entry = _named(manifest.experiments, name, "experiment")
+    return Experiment(name, entry.item, entry.title, entry.notebook, _runs(manifest, profile, name, "experiments.yaml"))
+
+
+def plan(profile: str, root: Path | None = None) -> Plan:
+    """What ``profile`` computes and where it goes below ``root`` (build/<profile>).
+
+    Raises:
+        PGJRError: missing data or weights, told with where they were looked for.
+    """
+    manifest = load_manifest()
+    root = root or build_root(profile)
+    _named(manifest.profiles, profile, "profile")
+    experiments, features, taken = {}, {}, set()
+    published = published_records() if manifest.profiles[profile].records else {}
+    for name in manifest.experiments:
+        found = experiment(profile, name)
+        if manifest.profiles[profile].records:
+            paths = [published[run.hash()] for run in found.runs if run.hash() in published]
+            experiments[name] = Experiment(**{**vars(found), "record_paths": paths})
+            continue
+        paths = [record_path(run, root) for run in found.runs]
+        needed = {feature_folder(config, root): config for run in found.runs if (config := run.features())}
+        features |= needed
+        own = [path for path in dict.fromkeys(paths) if path not in taken]
+        taken.update(own)
+        experiments[name] = Experiment(
+            **{**vars(found), "record_paths": paths, "own_record_paths": own, "feature_dirs": list(needed)}
+        )
+    return Plan(profile, experiments, features)
+
+
+def build_root(profile: str) -> Path:
+    """build/<profile> in the repository."""
+    return home() / "build" / profile
+
+
+def key(run: RunConfig) -> str:
+    """The run's key, 16 hexadecimal digits: config, data checksum, weights checksum, ``RESULTS_VERSION``."""
+    data = datasets.checksum(run.dataset, run.split, limit=run.limit)
+    return _digest(run.relevant(), data, prior_checksum(run.prior) if run.features() else None, RESULTS_VERSION)
+
+
+def record_path(run: RunConfig, root: Path) -> Path:
+    """Where the run's record lies below ``root``."""
+    return root / "runs" / f"{key(run)}.json"
+
+
+def feature_folder(config: FeatureConfig, root: Path) -> Path:
+    """Where the features lie below ``root``."""
+    data = datasets.checksum(config.dataset, config.split, limit=config.limit)
+    return root / "features" / feature_key(config, data, prior_checksum(config.prior))
+
+
+def published_records() -> dict[str, Path]:
+    """The committed records: the hash of a run's config -> its file."""
+    paths = sorted((home() / "results").glob("*.json"))
+    return {read_json(path)["provenance"]["config_hash"]: path for path in paths}
+
+
+def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
+    """The records of an experiment: read where they exist, computed where they do not.
+
+    ``published`` computes nothing; a run without a committed record is left out.
+
+    Returns:
+        The records in the manifest's order, each with ``label``, the variant's name.
+    """
+    from pgjr_lib.companion.execute import execute
+
+    manifest = load_manifest()
+    found = experiment(profile, name)
+    rendered_only = bool(manifest.profiles[profile].records)
+    published = published_records() if rendered_only else {}
+    records = []
+    for run in found.runs:
+        if rendered_only:
+            path = published.get(run.hash())
+        else:
+            path = record_path(run, root or build_root(profile))
+            if not path.exists():
+                execute(run, root or build_root(profile))
+        if path:
+            records.append({**read_record(path), "label": run.label})
+    return records
+
+
+def read_record(path: Path) -> dict:
+    """A record, checked for the parts every reader relies on.
+
+    Raises:
+        PGJRError: not JSON, or no record.
+    """
+    record = read_json(path)
+    missing = [part for part in ("key", "config", "history", "scores", "provenance", "data") if part not in record]
+    if missing or record["key"] != path.stem:
+        raise PGJRError(f"{path} is no run record of this key ({', '.join(missing) or 'another key'}): delete it.")
+    return record
+
+
+def _runs(manifest: Manifest, profile: str, name: str, where: str) -> list[RunConfig]:
+    """The runs of one experiment in one profile, seeds included."""
+    chosen, entry, runs = manifest.profiles[profile], manifest.experiments[name], []
+    for source in chosen.records:
+        runs += _runs(manifest, _named_key(manifest.profiles, source, "profile"), name, where)
+    for set_name in entry.sets.get(profile, chosen.sets):
+        if set_name not in chosen.sets:
+            raise PGJRError(f"{where}: experiments.{name}.sets.{profile} names {set_name}, which profile {profile} lacks.")
+        for label, variant in entry.variants.items():
+            method = variant.get("method")
+            values = {
+                **manifest.methods.get(method, {}),
+                "dataset": set_name,
+                **chosen.sets[set_name].model_dump(),
+                **chosen.common,
+                **chosen.methods.get(method, {}),
+                **variant,
+                "label": label,
+            }
+            if "$prior" in str(values.get("prior")):  # a control may wrap the profile's prior
+                values["prior"] = values["prior"].replace("$prior", str(chosen.common.get("prior")))
+            kind = {"pgjr": "head", "idfd": "cnn", "gjr": "cnn"}.get(method)
+            for seed in range(chosen.seeds.get(kind, 1) if kind else 1):
+                place = f"{where}: experiments.{name}.variants.{label} (profile {profile})"
+                runs.append(validated(RunConfig, {**values, "seed": seed}, place))
+    return runs
+
+
+def _digest(*parts) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _named(known: dict, name: str, what: str):
+    if name not in known:
+        raise PGJRError(f"there is no {what} {name!r}: known are {', '.join(known)}.")
+    return known[name]
+
+
+def _named_key(known: dict, name: str, what: str) -> str:
+    _named(known, name, what)
+    return name
