@@ -1,0 +1,172 @@
+"""Algorithm 1: schedule, batches, resume, and what it refuses."""
+
+import pickle
+
+import pytest
+import torch
+
+from pgjr_lib.errors import PGJRError
+from pgjr_lib.jigsaw import GridJigsaw
+from pgjr_lib.losses import MemoryBank
+from pgjr_lib.models import GJR, PGJR
+from pgjr_lib.training import (
+    FeatureSource,
+    ImageSource,
+    TrainingOptions,
+    embed,
+    epoch_batches,
+    fit,
+    learning_rate,
+    save,
+)
+
+N = 70
+
+
+@pytest.fixture
+def feature_source():
+    g = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=g)  # noqa: E731
+    return FeatureSource(draw(N, 12), draw(N, 4, 4, 4), draw(3, N, 12).half(), draw(3, N, 4, 4, 4).half())
+
+
+def head():
+    torch.manual_seed(1)
+    model = PGJR(12, (4, 4, 4), GridJigsaw(2, 1), dim=8)
+    torch.manual_seed(2)
+    return model, MemoryBank(N, 8)
+
+
+def image_source():
+    images = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    noisy = lambda x: (x / 255 + 0.1 * torch.rand(x.shape)).clamp(0, 1)  # noqa: E731
+    return ImageSource(images, noisy, lambda x: x / 255)
+
+
+OPTIONS = TrainingOptions(epochs=4, batch_size=16, lr=0.05, tau1=0.5, smallest_batch=1, seed=3)
+
+
+def without_seconds(history):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+@pytest.mark.parametrize("kill_after", [1, 2, 3])
+def test_a_killed_run_resumes_bit_identically(tmp_path, feature_source, kill_after):
+    model, bank = head()
+    whole = fit(model, feature_source, bank, OPTIONS)
+
+    def kill(epoch, row):
+        if epoch == kill_after + 1:
+            raise KeyboardInterrupt
+        return {}
+
+    path = tmp_path / "checkpoint.safetensors"
+    first, first_bank = head()
+    with pytest.raises(KeyboardInterrupt):
+        fit(first, feature_source, first_bank, OPTIONS, checkpoint=path, identity="a", on_epoch=kill)
+    second, second_bank = head()
+    resumed = fit(second, feature_source, second_bank, OPTIONS, checkpoint=path, identity="a")
+    assert without_seconds(resumed) == without_seconds(whole)
+    assert torch.equal(second_bank.vectors, bank.vectors)
+    assert all(torch.equal(a, b) for a, b in zip(second.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+def test_a_cnn_resumes_bit_identically(tmp_path):
+    def start():
+        torch.manual_seed(0)
+        return GJR("thin", GridJigsaw(2, 1), dim=8), MemoryBank(20, 8)
+
+    torch.manual_seed(0)
+    whole_model, whole_bank = GJR("thin", GridJigsaw(2, 1), dim=8), MemoryBank(20, 8)
+    options = TrainingOptions(epochs=2, batch_size=8, lr=0.05, tau1=1.0)
+    whole = fit(whole_model, image_source(), whole_bank, options)
+    path = tmp_path / "c.safetensors"
+    model, bank = start()
+
+    def kill(epoch, row):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, image_source(), bank, options, checkpoint=path, identity="x", on_epoch=kill)
+    model, bank = start()
+    assert without_seconds(fit(model, image_source(), bank, options, checkpoint=path, identity="x")) == without_seconds(whole)
+    assert torch.equal(bank.vectors, whole_bank.vectors)
+
+
+def test_the_loss_falls_and_features_lie_on_the_sphere(feature_source):
+    model, bank = head()
+    history = fit(model, feature_source, bank, TrainingOptions(epochs=20, batch_size=16, lr=0.05, tau1=0.2))
+    assert history[-1]["instance"] < history[0]["instance"] - 0.1
+    points = embed(model, feature_source)
+    assert points.shape == (N, 8)
+    torch.testing.assert_close(points.norm(dim=1), torch.ones(N))
+
+
+def test_total_loss_is_equation_11(feature_source):
+    model, bank = head()
+    options = TrainingOptions(epochs=1, batch_size=N, lr=0.01, tau1=0.5, alpha=0.3, beta=2.0)
+    z = feature_source.plain(torch.arange(N))[1]
+    plain_only = FeatureSource(
+        feature_source.embeddings, feature_source.maps, torch.empty(0, N, 12), torch.empty(0, N, 4, 4, 4)
+    )
+    error = model.jigsaw.regression_error(z).item()  # before the step, on the same maps
+    row = fit(model, plain_only, bank, options)[0]
+    assert error > 0
+    assert row["loss"] == pytest.approx(row["instance"] + 0.3 * row["decorrelation"] + 2.0 * error, rel=1e-5)
+
+
+def test_learning_rate_falls_at_idfds_milestones():
+    options = TrainingOptions(epochs=2000, batch_size=128, lr=0.03, tau1=1.0)
+    rates = {epoch: learning_rate(epoch, options) for epoch in (0, 599, 600, 949, 950, 1299, 1300, 1649, 1650)}
+    expected = [0.03, 0.03, 0.003, 0.003, 3e-4, 3e-4, 3e-5, 3e-5, 3e-6]
+    assert list(rates.values()) == pytest.approx(expected)
+
+
+def test_batches_cover_each_epoch_once_and_differ_between_epochs_and_seeds():
+    options = TrainingOptions(epochs=1, batch_size=16, lr=1, tau1=1)
+    batches = list(epoch_batches(N, 0, options))
+    assert [len(b) for b in batches] == [16, 16, 16, 16, 6]  # the last batch is kept, as in IDFD
+    assert sorted(torch.cat(batches).tolist()) == list(range(N))
+    assert torch.cat(batches).tolist() != torch.cat(list(epoch_batches(N, 1, options))).tolist()
+    dropped = TrainingOptions(epochs=1, batch_size=16, lr=1, tau1=1, smallest_batch=16)
+    assert [len(b) for b in epoch_batches(N, 0, dropped)] == [16, 16, 16, 16]
+
+
+def test_another_models_checkpoint_is_refused(tmp_path, feature_source):
+    path = tmp_path / "c.safetensors"
+    model, bank = head()
+    fit(model, feature_source, bank, TrainingOptions(1, 16, 0.1, 1.0), checkpoint=path, identity="one")
+    with pytest.raises(PGJRError, match="c.safetensors is the checkpoint of another model"):
+        fit(model, feature_source, bank, TrainingOptions(2, 16, 0.1, 1.0), checkpoint=path, identity="two")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "pickle"])
+def test_damaged_checkpoints_are_refused_and_a_pickle_is_never_opened(tmp_path, feature_source, damage):
+    path, fired = tmp_path / "c.safetensors", tmp_path / "fired"
+    model, bank = head()
+    save(path, "one", model, bank, torch.optim.SGD(model.parameters(), 0.1), [])
+    data = bytearray(path.read_bytes())
+    if damage == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "flipped":
+        data[-3] ^= 1
+        path.write_bytes(data)
+    else:
+        class Bomb:
+            def __reduce__(self):
+                return open, (str(fired), "w")
+
+        path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(PGJRError, match="c.safetensors"):
+        fit(model, feature_source, bank, OPTIONS, checkpoint=path, identity="one")
+    assert not fired.exists()
+
+
+def test_a_loss_that_is_not_finite_is_told_in_a_sentence(feature_source):
+    model, bank = head()
+    with pytest.raises(PGJRError, match="not finite in epoch 1: lower lr"), torch.no_grad():
+        model.project.weight[0, 0] = float("nan")
+        with torch.enable_grad():
+            fit(model, feature_source, bank, OPTIONS)
