@@ -1,0 +1,134 @@
+"""The command line as a person uses it: exit codes, one sentence a mistake, files that are whole."""
+
+import csv
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgjr_lib.cli import main
+
+
+def said(capsys) -> str:
+    """What the last command printed on stderr: one line, no traceback."""
+    text = capsys.readouterr().err.strip().splitlines()
+    assert not any("Traceback" in line for line in text)
+    return text[-1]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of 12 generated images each."""
+    rng = np.random.default_rng(0)
+    for label, base in (("dark", 40), ("light", 200)):
+        folder = tmp_path / "photos" / label
+        folder.mkdir(parents=True)
+        for i in range(12):
+            pixels = np.clip(base + 20 * rng.standard_normal((32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+    return tmp_path / "photos"
+
+
+def test_cluster_writes_a_row_for_every_image(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["cluster", str(photos), "-k", "2", "--epochs", "2", "--out", str(out)]) == 0
+    rows = list(csv.DictReader((out / "clusters.csv").open()))
+    assert [row["file"] for row in rows] == sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*.png"))
+    assert {row["cluster"] for row in rows} == {"0", "1"}
+    assert main(["verify", str(out / "features.safetensors")]) == 0
+
+
+@pytest.mark.parametrize("k", ["1", "25"])
+def test_cluster_refuses_a_k_that_cannot_be(photos, tmp_path, capsys, k):
+    assert main(["cluster", str(photos), "-k", k, "--out", str(tmp_path / "out")]) == 2
+    assert f"k={k} clusters were asked for 24 images" in said(capsys)
+
+
+def test_cluster_names_a_corrupt_image_and_skips_it_only_when_told(photos, tmp_path, capsys):
+    (photos / "dark" / "05.png").write_bytes(b"no image")
+    command = ["cluster", str(photos), "-k", "2", "--epochs", "1", "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "05.png" in (sentence := said(capsys)) and "--skip-corrupt" in sentence
+    assert main([*command, "--skip-corrupt"]) == 0
+    assert "1 corrupt image left out" in "".join(capsys.readouterr())
+    assert len((tmp_path / "out" / "clusters.csv").read_text().splitlines()) == 24
+
+
+def test_cluster_of_an_empty_folder_and_of_one_class(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["cluster", str(tmp_path / "empty"), "-k", "2"]) == 2
+    assert "holds no images" in said(capsys)
+    Image.new("RGB", (8, 8)).save(tmp_path / "empty" / "a.png")
+    assert main(["cluster", str(tmp_path / "empty"), "-k", "2"]) == 2
+    assert "a.png lies in no class folder" in said(capsys)
+
+
+def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PGJR_DATA", str(tmp_path))
+    assert main(["train", "method=gjr", "dataset=cifar10", "epochs=1", "--out", str(tmp_path)]) == 2
+    sentence = said(capsys)
+    assert str(tmp_path / "cifar10") in sentence and "cs.toronto.edu" in sentence
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("epoch=1", "unknown key epoch: did you mean epochs"),
+        ("epochs=many", "epochs is 'many'"),
+        ("epochs", "'epochs' is no FIELD=VALUE"),
+    ],
+)
+def test_train_refuses_settings_that_do_not_exist(setting, sentence, capsys):
+    assert main(["train", "method=gjr", "dataset=digits", setting]) == 2
+    assert sentence in said(capsys)
+
+
+def test_train_prints_scores_and_writes_a_record_that_verifies(tmp_path, capsys):
+    settings = ["method=idfd", "dataset=digits", "split=all", "limit=64", "image_size=8", "backbone=thin", "epochs=1"]
+    assert main(["train", *settings, "--out", str(tmp_path)]) == 0
+    assert "ACC" in capsys.readouterr().out
+    (record,) = (tmp_path / "runs").glob("*.json")
+    assert main(["verify", str(record)]) == 0
+
+
+def test_verify_refuses_a_pickle_without_opening_it(tmp_path, capsys):
+    class Bomb:
+        def __reduce__(self):
+            return open, (str(tmp_path / "fired"), "w")
+
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(pickle.dumps(Bomb()))
+    assert main(["verify", str(path)]) == 2
+    assert "is a pickle" in said(capsys)
+    assert not (tmp_path / "fired").exists()
+
+
+def test_extract_needs_to_know_what_and_where(capsys):
+    assert main(["extract", "--dataset", "digits"]) == 2
+    assert "extract needs --dataset and --out" in said(capsys)
+    assert main(["extract", "--dataset", "digits", "--out", "x", "--shard", "3/2"]) == 2
+    assert "part 3 does not exist" in said(capsys)
+
+
+@pytest.mark.parametrize("profile", ["embedded", "paper", "published"])
+def test_plan_prints_runs_hours_and_disk_even_without_the_data(profile, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PGJR_DATA", str(tmp_path))
+    assert main(["plan", "--profile", profile]) == 0
+    text = capsys.readouterr().out
+    assert f"profile {profile}" in text
+    if profile == "published":
+        assert "nothing is trained" in text
+    else:
+        assert "hours" in text and "GiB" in text and "convergence" in text
+    assert ("cifar10 (train) is not on this machine" in text) == (profile == "paper")
+
+
+def test_the_installed_command_exits_with_2_and_one_line(tmp_path):
+    command = [sys.executable, "-m", "pgjr_lib.cli", "plan", "--profile", "nosuch"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.strip() == "error: there is no profile 'nosuch': known are embedded, paper, published."

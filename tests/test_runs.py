@@ -1,0 +1,181 @@
+"""The manifest, run keys and records."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pgjr_lib.companion import runs
+from pgjr_lib.companion.execute import execute
+from pgjr_lib.companion.runs import RESULTS_VERSION, RunConfig
+from pgjr_lib.errors import PGJRError
+
+HERE = Path(__file__).parent
+TINY = dict(method="gjr", dataset="digits", split="all", limit=96, image_size=8, backbone="thin", n=2, g=1,
+            epochs=2, batch_size=32, kmeans_seeds=2)  # fmt: skip
+
+
+@pytest.fixture
+def manifest(tmp_path, monkeypatch):
+    """A copy of the manifest in an empty clone; call with a function that edits it."""
+    raw = yaml.safe_load((HERE.parent / "experiments.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+
+    def edited(edit=lambda raw: None):
+        edit(raw)
+        (tmp_path / "experiments.yaml").write_text(yaml.safe_dump(raw))
+        return runs.load_manifest()
+
+    return edited
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (lambda m: m.update(profile={}), r"unknown key profile: did you mean profiles\?"),
+        (lambda m: m["methods"]["gjr"].update(epoch=3), r"variants.GJR .profile embedded.: unknown key epoch: did you mean epochs"),
+        (lambda m: m["methods"]["pgjr"].update(tau1="sharp"), r"tau1 is 'sharp', but"),
+        (lambda m: m["methods"]["gjr"].update(epochs=2.5), r"epochs is 2.5, but"),
+        (lambda m: m["profiles"]["embedded"]["seeds"].update(head=True), r"seeds.head is True, but"),
+        (lambda m: m["experiments"]["convergence"].pop("notebook"), r"experiments.convergence.notebook is"),
+        (lambda m: m["profiles"]["published"].update(records=["local2"]), r"no profile 'local2'"),
+        (lambda m: m["experiments"]["convergence"].update(sets={"paper": ["mnist"]}), r"names mnist, which profile paper"),
+        (lambda m: m["experiments"]["components"]["variants"]["GJR"].update(jigsaw="maybe"), r"jigsaw is 'maybe', but"),
+    ],
+)
+def test_a_mistake_in_the_manifest_is_one_sentence_that_names_it(manifest, edit, sentence):
+    with pytest.raises(PGJRError, match=sentence) as caught:
+        manifest(edit)
+    assert str(caught.value).startswith("experiments.yaml") or "no profile" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_yaml_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "experiments.yaml").write_text("methods: [unclosed")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PGJRError, match="experiments.yaml cannot be read") as caught:
+        runs.load_manifest()
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_profile_and_experiment_are_named(manifest):
+    manifest()
+    with pytest.raises(PGJRError, match="no profile 'embeded': known are embedded, paper, published"):
+        runs.plan("embeded")
+    with pytest.raises(PGJRError, match="no experiment 'nothing'"):
+        runs.experiment("embedded", "nothing")
+
+
+def test_the_key_follows_what_the_result_depends_on_and_nothing_else():
+    run = RunConfig(**TINY)
+    same = [run.model_copy(update=change) for change in ({"label": "x"}, {"views": 3}, {"prior": "class-name"})]
+    other = [run.model_copy(update=c) for c in ({"seed": 1}, {"tau1": 0.5}, {"limit": 95}, {"jigsaw": "off"})]
+    assert {runs.key(r) for r in same} == {runs.key(run)}
+    assert len({runs.key(r) for r in [run, *other]}) == 5
+
+
+def test_idfd_does_not_depend_on_the_jigsaw():
+    idfd = RunConfig(**{**TINY, "method": "idfd"})
+    assert idfd.hash() == idfd.model_copy(update={"n": 3, "mode": "sequential"}).hash()
+
+
+def test_every_run_of_the_published_manifest_is_found_under_one_name(manifest):
+    manifest()
+    plan = runs.plan("embedded")
+    own = [path for e in plan.experiments.values() for path in e.own_record_paths]
+    assert len(own) == len(set(own)) > 30
+    assert all(set(e.record_paths) <= set(own) for e in plan.experiments.values())
+    assert plan.features
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    run = RunConfig(**TINY)
+    return run, root, execute(run, root, device="cpu")
+
+
+def test_a_record_holds_history_scores_and_provenance(record):
+    run, root, made = record
+    stored = runs.read_record(runs.record_path(run, root))
+    assert stored == json.loads(json.dumps(made))
+    assert [row["epoch"] for row in stored["history"]] == [0, 1, 2]
+    assert all(0 <= row[name] <= 1 for row in stored["history"] for name in ("acc", "nmi"))
+    assert {name: len(values) for name, values in stored["scores"]["bank"].items()} == dict.fromkeys(
+        ("acc", "nmi", "ari", "inertia"), 2
+    )
+    assert stored["data"]["count"] == 96 and stored["data"]["split"] == "all"
+    assert stored["provenance"]["config_hash"] == run.hash()
+    assert stored["provenance"]["versions"]["torch"]
+    assert stored["timings"]["total_s"] >= stored["timings"]["train_s"] > 0
+    assert not (root / "checkpoints" / f"{stored['key']}.safetensors").exists()
+
+
+def test_the_golden_run_changes_only_with_the_results_version(record):
+    """If this fails and the change is meant, raise RESULTS_VERSION and write the new numbers into golden.json."""
+    golden = json.loads((HERE / "golden.json").read_text())
+    assert golden["results_version"] == RESULTS_VERSION
+    _, _, made = record
+    for row, expected in zip(made["history"][1:], golden["history"], strict=True):
+        assert row["instance"] == pytest.approx(expected["instance"], rel=2e-3)
+        assert row["decorrelation"] == pytest.approx(expected["decorrelation"], rel=2e-3)
+
+
+def test_a_killed_run_ends_in_the_same_record(record, tmp_path, monkeypatch):
+    run, _, whole = record
+    from pgjr_lib.companion import execute as module
+
+    calls = []
+
+    def dies(points, labels):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return curve(points, labels)
+
+    curve = module.curve_scores
+    monkeypatch.setattr(module, "curve_scores", dies)
+    with pytest.raises(KeyboardInterrupt):
+        execute(run, tmp_path, device="cpu")
+    assert not list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True
+    assert (tmp_path / "checkpoints" / f"{whole['key']}.safetensors").exists()
+    monkeypatch.setattr(module, "curve_scores", curve)
+    resumed = execute(run, tmp_path, device="cpu")
+    strip = lambda r: [{k: v for k, v in row.items() if k != "seconds"} for row in r["history"]]  # noqa: E731
+    assert strip(resumed) == strip(whole)
+    assert resumed["scores"] == whole["scores"]
+
+
+def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp_path, monkeypatch, record):
+    run, root, made = record
+
+    def only_tiny(raw):
+        raw["experiments"] = {"one": {"item": "F4", "title": "t", "notebook": "figure-4",
+                                      "variants": {"GJR": {k: v for k, v in TINY.items() if k not in
+                                                           ("dataset", "split", "limit")}}}}  # fmt: skip
+        raw["profiles"]["embedded"] |= {"sets": {"digits": {"split": "all", "limit": 96}}, "seeds": {"cnn": 1},
+                                        "common": {}, "methods": {}}  # fmt: skip
+        raw["methods"] = {"gjr": {}}
+
+    manifest(only_tiny)
+    from pgjr_lib.companion import execute as module
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("a record on disk was computed again")
+
+    monkeypatch.setattr(module, "execute", forbidden)
+    (found,) = runs.ensure("one", "embedded", root)
+    assert found["key"] == made["key"] and found["label"] == "GJR"
+    assert runs.ensure("one", "published") == []
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / f"{made['key']}.json").write_text(json.dumps(made))
+    assert [r["key"] for r in runs.ensure("one", "published")] == [made["key"]]
+
+
+def test_a_file_that_is_no_record_is_refused(tmp_path):
+    path = tmp_path / "abc.json"
+    for text in ("{", "{}", '{"key": "other"}'):
+        path.write_text(text)
+        with pytest.raises(PGJRError, match="abc.json"):
+            runs.read_record(path)
