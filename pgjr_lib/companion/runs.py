@@ -7,7 +7,9 @@ and found again by its key; a run that fails leaves no record.
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -254,8 +256,8 @@ def build_root(profile: str) -> Path:
 
 def key(run: RunConfig) -> str:
     """The run's key, 16 hexadecimal digits: config, data checksum, weights checksum, ``RESULTS_VERSION``."""
-    data = datasets.checksum(run.dataset, run.split, limit=run.limit)
-    return _digest(run.relevant(), data, prior_checksum(run.prior) if run.features() else None, RESULTS_VERSION)
+    data = _data_checksum(run.dataset, run.split, run.limit, os.environ.get("PGJR_DATA"))
+    return _digest(run.relevant(), data, _weights_checksum(run) if run.features() else None, RESULTS_VERSION)
 
 
 def record_path(run: RunConfig, root: Path) -> Path:
@@ -265,8 +267,22 @@ def record_path(run: RunConfig, root: Path) -> Path:
 
 def feature_folder(config: FeatureConfig, root: Path) -> Path:
     """Where the features lie below ``root``."""
-    data = datasets.checksum(config.dataset, config.split, limit=config.limit)
-    return root / "features" / feature_key(config, data, prior_checksum(config.prior))
+    data = _data_checksum(config.dataset, config.split, config.limit, os.environ.get("PGJR_DATA"))
+    return root / "features" / feature_key(config, data, _weights_checksum(config))
+
+
+@lru_cache
+def _data_checksum(dataset: str, split: str, limit: int | None, _data_root: str | None) -> str:
+    return datasets.checksum(dataset, split, limit=limit)  # once a process: a plan asks for the same few sets often
+
+
+def _weights_checksum(run: RunConfig | FeatureConfig) -> str:
+    return _cached_weights_checksum(run.prior, os.environ.get("PGJR_WEIGHTS"))
+
+
+@lru_cache
+def _cached_weights_checksum(prior: str, _weights_root: str | None) -> str:
+    return prior_checksum(prior)
 
 
 def published_records() -> dict[str, Path]:
