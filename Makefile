@@ -1,0 +1,40 @@
+# Thin: each line calls a tool. `make help` lists the targets.
+PYTHON  ?= python3
+PROFILE ?= embedded
+CORES   ?= 2
+PORT    ?= 8000
+BIN     := .venv/bin
+export PYTHONWARNINGS = ignore
+
+.PHONY: help book test plan bench serve lint
+.DEFAULT_GOAL := help
+
+help:            ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+book: .venv/installed  ## make the book of PROFILE (default: embedded)
+	@$(BIN)/snakemake --cores $(CORES) --rerun-triggers mtime --quiet progress rules --config profile=$(PROFILE)
+	@echo "the book: build/$(PROFILE)/html/index.html"
+
+test: .venv/installed  ## run the tests
+	$(BIN)/python -m pytest
+
+plan: .venv/installed  ## print the runs, hours and disk of PROFILE
+	@$(BIN)/pgjr plan --profile $(PROFILE)
+
+bench: .venv/installed  ## run the benchmarks
+	$(BIN)/python benchmarks/loss.py
+	$(BIN)/python benchmarks/step.py
+
+serve: book      ## show the book of PROFILE on http://127.0.0.1:$(PORT)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/$(PROFILE)/html $(PORT)
+
+lint: .venv/installed  ## check the style
+	$(BIN)/ruff check .
+
+# everything that needs a network happens here, once
+.venv/installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[book,dev]' -c requirements.lock
+	@touch $@

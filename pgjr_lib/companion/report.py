@@ -1,0 +1,255 @@
+"""From records to pages: execute the notebooks, stage a profile's book, build it.
+
+papermill executes, Jupyter Book only renders. A profile's book is staged in build/<profile>/src under the
+repository's own relative paths, so that the same pages build from a clone and from a stage.
+"""
+
+import argparse
+import difflib
+import html
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from pgjr_lib.companion import runs
+from pgjr_lib.companion.provenance import provenance
+from pgjr_lib.errors import PGJRError
+from pgjr_lib.storage import atomic_write, write_json
+
+STAGED = ("_config.yml", "_toc.yml", "book", "pgjr_lib", "experiments.yaml", "tests/test_theorems.py")
+STATUS_MARK = "<!-- status -->"
+BANNER_MARK = "<!-- banner -->"
+
+
+def notebook_parameters(notebook: Path) -> dict:
+    """The names and defaults in the notebook's ``parameters`` cell.
+
+    Raises:
+        PGJRError: no such notebook, or none of its cells is tagged ``parameters``.
+    """
+    import ast
+
+    if not notebook.is_file():
+        raise PGJRError(f"{notebook} does not exist.")
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            tree = ast.parse("".join(cell["source"]))
+            return {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)}
+    raise PGJRError(f"{notebook} has no cell tagged parameters: tag the one that sets them.")
+
+
+def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
+    """Run ``notebook`` into ``output``, atomically, and stamp when, how long, on what and from which commit.
+
+    Raises:
+        PGJRError: an unknown parameter (papermill would only warn), or a cell that failed, with its error.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    notebook, output = Path(notebook), Path(output)
+    known = notebook_parameters(notebook)
+    for name in parameters:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+            raise PGJRError(f"{notebook} has no parameter {name!r}: {hint}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    started, began = datetime.now(UTC), time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        draft = Path(folder) / output.name
+        try:
+            papermill.execute_notebook(
+                os.path.relpath(notebook),
+                os.path.relpath(draft),
+                parameters=parameters,
+                cwd=notebook.parent,
+                kernel_name="python3",
+                progress_bar=False,
+                log_output=False,
+                # parallel kernels would race for TCP ports; only the Python API can set the transport
+                config=Config({"KernelManager": {"transport": "ipc"}}),
+            )
+        except PapermillExecutionError as error:
+            failed = output.with_suffix(".failed.ipynb")
+            shutil.move(draft, failed)
+            raise PGJRError(f"{notebook} failed with {error.ename}: {error.evalue} (all cells: {failed}).") from None
+        executed = json.loads(draft.read_text())
+    executed["metadata"].pop("papermill", None)  # it holds the machine's paths
+    made = provenance("cuda" if _cuda() else "cpu", "")
+    executed["metadata"]["pgjr"] = {
+        "parameters": parameters,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - began, 1),
+        "device": made["device"] if made["device"] != "cpu" else made["host_cpu"],
+        "commit": made["commit"],
+        "dirty": made["dirty"],
+    }
+    atomic_write(output, json.dumps(executed, indent=1) + "\n")
+
+
+def _cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def stage(profile: str) -> Path:
+    """Assemble build/<profile>/src: the repository's pages, the executed notebooks, the status table, the banner.
+
+    Raises:
+        PGJRError: a notebook of the table of contents has not been executed.
+    """
+    home, root = runs.home(), runs.build_root(profile)
+    source = root / "src"
+    shutil.rmtree(source, ignore_errors=True)
+    for name in STAGED:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        if (home / name).is_dir():
+            shutil.copytree(home / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+        else:
+            shutil.copy(home / name, source / name)
+    executed = {}
+    for path in toc_notebooks(home):
+        done = root / "notebooks" / path.name
+        if not done.is_file():
+            raise PGJRError(f"{done} is missing: run make book PROFILE={profile}, which executes it.")
+        notebook = json.loads(done.read_text())
+        executed[path.stem] = notebook["metadata"]["pgjr"]
+        (source / "notebooks").mkdir(exist_ok=True)
+        shutil.copy(done, source / "notebooks" / path.name)
+    for table in sorted((root / "notebooks").glob("*.csv")):
+        shutil.copy(table, source / "notebooks" / table.name)
+    config = yaml.safe_load((home / "_config.yml").read_text())
+    config["execute"]["execute_notebooks"] = "off"
+    atomic_write(source / "_config.yml", yaml.safe_dump(config, sort_keys=False))
+    banner = banner_html(profile)
+    atomic_write(source / "book" / "_templates" / "banner.html", banner)
+    status = source / "book" / "status.md"
+    text = status.read_text()
+    atomic_write(status, text[: text.index(STATUS_MARK)] + status_table(profile, executed))
+    return source
+
+
+def toc_notebooks(home: Path) -> list[Path]:
+    """The notebooks that the table of contents names, in its order."""
+    toc = yaml.safe_load((home / "_toc.yml").read_text())
+    files: list[str] = []
+
+    def walk(node) -> None:
+        if isinstance(node, dict):
+            files.extend(value for key, value in node.items() if key == "file")
+            node = list(node.values())
+        if isinstance(node, list):
+            for child in node:
+                walk(child)
+
+    walk(toc)
+    return [home / f"{name.removesuffix('.ipynb')}.ipynb" for name in files if name.startswith("notebooks/")]
+
+
+def profile_records(profile: str) -> list[dict]:
+    """Every record that the profile's book shows."""
+    paths = {path for found in runs.plan(profile).experiments.values() for path in found.record_paths if path.exists()}
+    return [runs.read_record(path) for path in sorted(paths)]
+
+
+def banner_text(records: list[dict]) -> str:
+    """What stands in for the paper's setting in ``records``, in a sentence; empty where nothing does."""
+    if not records:
+        return "Nothing has been run for this book yet: every result below reads “not run”."
+    data = sorted({f"{r['data']['name']} ({r['data']['split']}, {r['data']['count']:,} images"
+                   f"{', ' + r['data']['note'] if r['data']['note'] else ''})" for r in records})  # fmt: skip
+    priors = {(r["config"]["prior"] or "") for r in records if r["weights"]}
+    parts = []
+    if any("class-name" in prior for prior in priors):
+        parts.append("the class-name prior in place of CLIP")
+    if any(r["config"]["method"] in ("idfd", "gjr") and r["config"]["backbone"] == "thin" for r in records):
+        parts.append("a thin ResNet in place of the full one")
+    if not parts:
+        return ""
+    return f"A stand-in, not the paper’s setting: {' and '.join(parts)}, on {', '.join(data)}."
+
+
+def banner_html(profile: str) -> str:
+    """The banner as the theme shows it on top of every page."""
+    return html.escape(banner_text(profile_records(profile)))
+
+
+def status_table(profile: str, executed: dict[str, dict]) -> str:
+    """When, how long, on what and from which commit every notebook ran, as Markdown."""
+    lines = [f"Profile `{profile}`.", "", "| notebook | executed | seconds | device | commit |", "|---|---|---:|---|---|"]
+    for name, made in executed.items():
+        commit = f"`{made['commit'][:10]}`{' + changes' if made['dirty'] else ''}" if made["commit"] else "no checkout"
+        lines.append(
+            f"| [{name}](../notebooks/{name}.ipynb) | {made['started'][:16].replace('T', ' ')} UTC "
+            f"| {made['seconds']} | {made['device']} | {commit} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def build(profile: str) -> Path:
+    """Stage and render the book into build/<profile>/html; warnings are errors.
+
+    Raises:
+        PGJRError: the build failed; the log's last lines and its path are named.
+    """
+    root = runs.build_root(profile)
+    source = stage(profile)
+    shutil.rmtree(root / "_build", ignore_errors=True)
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(source), "--path-output", str(root),
+               "-n", "-W", "--keep-going"]  # fmt: skip
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log = root / "book.log"
+    atomic_write(log, done.stdout)
+    page = root / "_build" / "html" / "index.html"
+    if done.returncode or not page.is_file():
+        told = [line for line in done.stdout.splitlines() if "WARNING" in line or "ERROR" in line] or ["no reason given"]
+        raise PGJRError(f"the book did not build ({told[0].strip()}; {len(told)} such lines): see {log}.")
+    target, old = root / "html", root / "html.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    (root / "_build" / "html").rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(root / "_build", ignore_errors=True)
+    records = profile_records(profile)
+    write_json(target / "build.json", {"profile": profile, "records": len(records), "banner": banner_text(records)})
+    return target / "index.html"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m pgjr_lib.companion.report notebook NAME | build``, both with ``--profile``."""
+    parser = argparse.ArgumentParser(prog="python -m pgjr_lib.companion.report", description="Make a profile's book.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    sub = commands.add_parser("notebook", help="execute one notebook of a profile")
+    sub.add_argument("name", help="its name without .ipynb")
+    sub.add_argument("--profile", default="embedded")
+    sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter")
+    sub = commands.add_parser("build", help="stage and render the book")
+    sub.add_argument("--profile", default="embedded")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "notebook":
+            parameters = {"profile": options.profile, **{name: yaml.safe_load(value) for name, value in options.p}}
+            output = runs.build_root(options.profile) / "notebooks" / f"{options.name}.ipynb"
+            execute_notebook(runs.home() / "notebooks" / f"{options.name}.ipynb", output, parameters)
+        else:
+            print(f"the book is at {build(options.profile)}")
+    except PGJRError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
