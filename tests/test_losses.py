@@ -1,0 +1,218 @@
+"""Equations 8 to 12: against materialised logits and plain loops."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pgjr_lib.losses import MemoryBank, feature_decorrelation, instance_discrimination
+
+
+def batch(B, N, d, dtype=torch.float64, seed=0):
+    """Features on the sphere, their rows and a bank: half of it on the sphere, half as the bank starts."""
+    rng = torch.Generator().manual_seed(seed)
+    f = F.normalize(torch.randn(B, d, generator=rng, dtype=torch.float64), dim=1)
+    bank = torch.randn(N, d, generator=rng, dtype=torch.float64)
+    bank[::2] = F.normalize(bank[::2], dim=1)
+    index = torch.randint(N, (B,), generator=rng)
+    return f.to(dtype).requires_grad_(), index, bank.to(dtype)
+
+
+def materialised(f, index, bank, temperature):
+    """Equation 9 by the whole (B, N) matrix of logits."""
+    return F.cross_entropy(f @ bank.T / temperature, index)
+
+
+def loss_and_gradient(function, f, *rest, upstream=1.0):
+    loss = function(f, *rest)
+    (gradient,) = torch.autograd.grad(upstream * loss, f)
+    return loss.detach(), gradient
+
+
+# ---- equations 8 and 9 ----
+
+
+@given(
+    B=st.integers(1, 9),
+    N=st.integers(1, 70),
+    d=st.integers(1, 8),
+    chunk=st.integers(1, 80),
+    temperature=st.sampled_from([0.05, 0.1, 0.5, 1.0, 3.0]),
+    upstream=st.sampled_from([1.0, -2.5]),
+    seed=st.integers(0, 2**16),
+)
+def test_single_pass_equals_materialised_cross_entropy(B, N, d, chunk, temperature, upstream, seed):
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
+        f, index, bank = batch(B, N, d, dtype, seed)
+        loss, gradient = loss_and_gradient(
+            instance_discrimination, f, index, bank, temperature, chunk, upstream=upstream
+        )
+        # the reference is computed in float64 from the same numbers, so that only our rounding is judged
+        truth = f.detach().double().requires_grad_()
+        expected, by_f = loss_and_gradient(materialised, truth, index, bank.double(), temperature, upstream=upstream)
+        largest_logit = (truth.abs() @ bank.double().abs().T).max().item() / temperature
+        assert loss.dtype == gradient.dtype == dtype
+        assert abs(loss.item() - expected.item()) <= tolerance * max(1.0, largest_logit)
+        assert (gradient - by_f).abs().max() <= tolerance * max(1.0, largest_logit) * max(1.0, by_f.abs().max())
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100, 1000, 5000])
+def test_float32_stays_within_1e_6_at_the_papers_sizes(chunk):
+    f, index, bank = batch(64, 1000, 128, torch.float32)
+    bank = F.normalize(bank, dim=1)
+    loss, gradient = loss_and_gradient(instance_discrimination, f, index, bank, 0.1, chunk)
+    expected, by_f = loss_and_gradient(materialised, f, index, bank, 0.1)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient, by_f, rtol=1e-6, atol=1e-6)
+
+
+def test_the_gradient_is_the_derivative():
+    f, index, bank = batch(3, 11, 4)
+    assert torch.autograd.gradcheck(lambda f: instance_discrimination(f, index, bank, 0.5, 4), f)
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_huge_logits_neither_overflow_nor_vanish(rising):
+    f = torch.ones(2, 1, dtype=torch.float64, requires_grad=True)
+    bank = torch.linspace(-1e5, 1e5, 50, dtype=torch.float64)[:, None]
+    bank = bank if rising else bank.flip(0)
+    index = torch.tensor([0, 49])
+    found = loss_and_gradient(instance_discrimination, f, index, bank, 1.0, 3)
+    for got, expected in zip(found, loss_and_gradient(materialised, f, index, bank, 1.0), strict=True):
+        assert torch.isfinite(got).all()
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_bank_receives_no_gradient():
+    f, index, bank = batch(3, 11, 4)
+    bank.requires_grad_()
+    instance_discrimination(f, index, bank, 0.5).backward()
+    assert bank.grad is None and f.grad is not None
+
+
+def test_half_precision_features_are_summed_in_float32():
+    f, index, bank = batch(4, 300, 8, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = instance_discrimination(f, index, bank, 0.1, 64)
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, instance_discrimination(f, index, bank, 0.1, 64))
+    half = f.detach().bfloat16().requires_grad_()
+    loss, gradient = loss_and_gradient(instance_discrimination, half, index, bank, 0.1, 64)
+    assert loss.dtype == torch.float32 and gradient.dtype == torch.bfloat16
+    torch.testing.assert_close(loss, instance_discrimination(half.float(), index, bank, 0.1, 64).detach())
+
+
+def test_the_matrix_of_logits_never_exists():
+    class Largest(TorchDispatchMode):
+        """Remembers the size of the largest tensor any operation has made, views aside."""
+
+        numel = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            outputs = [out] if isinstance(out, torch.Tensor) else [t for t in out or () if isinstance(t, torch.Tensor)]
+            made = [t.numel() for t in outputs if t._base is None and not func.is_view]
+            self.numel = max([self.numel, *made])
+            return out
+
+    B, N, d, chunk = 32, 5000, 4, 100
+    f, index, bank = batch(B, N, d, torch.float32)
+    with Largest() as seen:
+        instance_discrimination(f, index, bank, 1.0, chunk).backward()
+    assert seen.numel == B * chunk
+    with Largest() as seen:
+        materialised(f, index, bank, 1.0).backward()
+    assert seen.numel == B * N  # so that the test would notice
+
+
+@pytest.mark.parametrize(
+    ("f", "index", "bank", "temperature", "message"),
+    [
+        ((2, 4), (2,), (9, 5), 1.0, r"features \(2, 4\) and bank \(9, 5\)"),
+        ((2, 4, 1), (2,), (9, 4), 1.0, "must be"),
+        ((2, 4), (3,), (9, 4), 1.0, r"index of shape \(3,\)"),
+        ((0, 4), (0,), (9, 4), 1.0, "for each of 0 >= 1 features"),
+        ((2, 4), (2,), (9, 4), 0.0, "temperature is 0.0"),
+        ((2, 4), (2,), (9, 4), math.nan, "temperature is nan"),
+    ],
+)
+def test_instance_discrimination_refuses_what_does_not_fit(f, index, bank, temperature, message):
+    with pytest.raises(ValueError, match=message):
+        instance_discrimination(torch.ones(f), torch.zeros(index, dtype=torch.long), torch.ones(bank), temperature)
+
+
+# ---- equation 10 ----
+
+
+def naive_decorrelation(f, temperature):
+    B, d = f.shape
+    columns = [f[:, c] / f[:, c].square().sum().sqrt() for c in range(d)]
+    total = 0.0
+    for left in range(d):
+        scores = [(columns[left] * columns[right]).sum() / temperature for right in range(d)]
+        total = total - (scores[left] - torch.stack(scores).exp().sum().log())
+    return total / d
+
+
+@given(B=st.integers(2, 12), d=st.integers(1, 9), temperature=st.sampled_from([0.2, 1.0, 2.0]), seed=st.integers(0, 99))
+def test_feature_decorrelation_agrees_with_plain_loops(B, d, temperature, seed):
+    f, _, _ = batch(B, 1, d, seed=seed)
+    found = loss_and_gradient(feature_decorrelation, f, temperature)
+    for got, expected in zip(found, loss_and_gradient(naive_decorrelation, f, temperature), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    single = f.detach().float()
+    torch.testing.assert_close(feature_decorrelation(single, temperature), found[0].float(), rtol=1e-6, atol=1e-6)
+
+
+def test_feature_decorrelation_is_least_for_orthogonal_columns():
+    d, tau = 4, 2.0
+    orthogonal = torch.eye(8, d, dtype=torch.float64)
+    least = math.log(math.exp(1 / tau) + d - 1) - 1 / tau
+    assert feature_decorrelation(orthogonal, tau).item() == pytest.approx(least, rel=1e-12)
+    same = torch.ones(8, d, dtype=torch.float64)
+    assert feature_decorrelation(same, tau).item() == pytest.approx(math.log(d), rel=1e-12)
+    with pytest.raises(ValueError, match="temperature is -1"):
+        feature_decorrelation(same, -1)
+
+
+# ---- equation 12 ----
+
+
+def test_the_bank_starts_uniform_and_un_normalised():
+    vectors, bound = MemoryBank(2000, 12).vectors, 0.5  # 1 / sqrt(12 / 3)
+    assert vectors.abs().max() <= bound and vectors.abs().max() > 0.999 * bound
+    assert vectors.mean().abs() < 0.01 and vectors.var().item() == pytest.approx(bound**2 / 3, rel=0.02)
+    assert (vectors.norm(dim=1) - 1).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_update_agrees_with_plain_loops_and_leaves_the_others_alone(momentum):
+    bank, before = (b := MemoryBank(20, 6, momentum).double()), b.vectors.clone()
+    f, _, _ = batch(5, 1, 6)
+    index = torch.tensor([3, 17, 0, 9, 11])
+    bank.update(index, f)
+    for i in range(20):
+        if i not in index.tolist():
+            assert torch.equal(bank.vectors[i], before[i])
+            continue
+        row = f[index.tolist().index(i)].detach()
+        mixed = [momentum * old + (1 - momentum) * new for old, new in zip(before[i], row, strict=True)]
+        length = math.sqrt(sum(float(m) ** 2 for m in mixed))
+        expected = torch.tensor([float(m) / length for m in mixed], dtype=torch.float64)
+        torch.testing.assert_close(bank.vectors[i], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_write_sets_the_whole_bank_on_the_sphere():
+    bank, f = MemoryBank(7, 3), 5 * torch.randn(7, 3)
+    bank.write(f)
+    torch.testing.assert_close(bank.vectors, f / f.norm(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0])
+def test_a_momentum_that_never_forgets_is_refused(momentum):
+    with pytest.raises(ValueError, match="momentum is"):
+        MemoryBank(2, 2, momentum)
