@@ -7,11 +7,11 @@ from torch.nn.functional import interpolate
 
 
 class Augment(nn.Module):
-    """Random resized crop, flip, colour jitter, grayscale, in torchvision's order (IDFD, Tao et al., ICLR 2021).
+    """Random resized crop, flip, colour jitter, grayscale, in torchvision's order (IDFD; Tao et al., 2021).
 
     kornia's ``ColorJitter`` follows torchvision's formulas (its ``ColorJiggle`` does not). Factors, crops and
-    flips are drawn for each sample; the order of the jitter's three steps once a batch. The random numbers come
-    from torch's global CPU generator, whatever the device: seed it before the call.
+    flips are drawn for each sample; the order of the jitter's three steps once a batch. The random numbers
+    come from torch's global CPU generator, whatever the device: seed it before the call.
 
     Args:
         size: side of the output in pixels.

@@ -41,36 +41,19 @@ class SetInfo:
     source: str
 
 
+BOTH = ("train", "test")
 SETS = {
     "digits": SetInfo(10, 8, ("all",), True, "it comes with scikit-learn"),
     "cifar10": SetInfo(
-        10,
-        32,
-        ("train", "test"),
-        True,
-        "download cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and unpack it there",
+        10, 32, BOTH, True, "unpack cifar-10-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html there"
     ),
     "cifar20": SetInfo(
-        20,
-        32,
-        ("train", "test"),
-        True,
-        "it is CIFAR-100 (https://www.cs.toronto.edu/~kriz/cifar.html) by superclass",
+        20, 32, BOTH, True, "it is CIFAR-100 (www.cs.toronto.edu/~kriz/cifar.html) by superclass"
     ),
-    "stl10": SetInfo(10, 96, ("train", "test"), True, "STL-10 is at https://cs.stanford.edu/~acoates/stl10/"),
-    "imagenet-10": SetInfo(
-        10, None, ("train", "test"), False, "10 class folders of ImageNet (https://image-net.org)"
-    ),
-    "imagenet-dogs": SetInfo(
-        15, None, ("train", "test"), False, "15 class folders of ImageNet (https://image-net.org)"
-    ),
-    "tiny-imagenet": SetInfo(
-        200,
-        64,
-        ("train", "test"),
-        False,
-        "Tiny-ImageNet is at http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-    ),
+    "stl10": SetInfo(10, 96, BOTH, True, "STL-10 is at https://cs.stanford.edu/~acoates/stl10/"),
+    "imagenet-10": SetInfo(10, None, BOTH, False, "10 class folders of ImageNet (https://image-net.org)"),
+    "imagenet-dogs": SetInfo(15, None, BOTH, False, "15 class folders of ImageNet (https://image-net.org)"),
+    "tiny-imagenet": SetInfo(200, 64, BOTH, False, "get http://cs231n.stanford.edu/tiny-imagenet-200.zip"),
 }
 
 

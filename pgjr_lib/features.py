@@ -1,7 +1,7 @@
 """The feature cache: every image through the frozen prior once, plain and as K augmented views.
 
-A folder of chunks, each made from consecutive images by random numbers that depend on (seed, view, chunk) only.
-So a chunk has the same bytes whoever makes it, in one go, in shards or after a kill.
+A folder of chunks, each made from consecutive images by random numbers that depend on (seed, view, chunk)
+only. So a chunk has the same bytes whoever makes it: in one go, in shards or after a kill.
 """
 
 import json
@@ -28,7 +28,7 @@ FORMAT = 1  # raised whenever the same config would give other bytes
 
 
 class FeatureConfig(BaseModel):
-    """What decides the features. ``crop_scale`` is the lower bound of a view's area, ``image_size`` the prior's."""
+    """What decides the features; ``crop_scale`` is a view's least area, no ``image_size`` the prior's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     dataset: str
@@ -96,9 +96,7 @@ def extract(
     config, folder = check_config(config), Path(folder)
     index, count = shard
     if not 0 <= index < count:
-        raise PGJRError(
-            f"shard {index}/{count} does not exist: the first is 0/{count}, the last {count - 1}/{count}."
-        )
+        raise PGJRError(f"shard {index}/{count} does not exist: use 0/{count} to {count - 1}/{count}.")
     data_checksum = datasets.checksum(config.dataset, config.split, data_root, config.limit)
     key = feature_key(config, data_checksum, prior_checksum(config.prior))
     if (done := _finished(folder, key, skip_corrupt)) is not None:
@@ -117,7 +115,7 @@ def extract(
     chunks = torch.arange(len(data.labels)).split(CHUNK)
     labels = torch.from_numpy(data.labels)
     paths = [folder / f"chunk-{c:05d}.safetensors" for c in range(len(chunks))]
-    for c in _progress(range(index, len(chunks), count), f"{config.dataset} ({config.split})"):
+    for c in _progress(range(index, len(chunks), count), f"{data.name} ({data.split})"):
         _make(paths[c], stamp, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]})
     notes = [_note(path, stamp) for path in [folder / "pca.safetensors", *paths]]
     if not all(notes):
@@ -128,7 +126,8 @@ def extract(
         "data": {"name": data.name, "split": data.split, "count": len(data.labels),
                  "classes": len(data.class_names), "checksum": data.checksum, "note": data.note},
         "weights": {"name": prior.name, "checksum": prior.checksum, "supervision": prior.supervision},
-        "image_size": prior.image_size, "device": prior.device.type, "half": str(prior.half).removeprefix("torch."),
+        "image_size": prior.image_size, "device": prior.device.type,
+        "precision": str(prior.half or torch.float32),
         "seconds": round(seconds, 3),
         "images_per_second": round(len(data.labels) * (1 + config.views) / max(seconds, 1e-9), 1),
         "files": {path.name: note["checksum"] for path, note in zip(paths, notes[1:], strict=True)},
@@ -232,7 +231,7 @@ class _Encoder:
 
 
 def _make(path, stamp, compute):
-    """Write ``compute()`` to ``path`` unless it is there and whole; time and checksum go into a note beside it."""
+    """Write ``compute()`` to ``path`` unless it is there and whole; its time and checksum go beside it."""
     if _note(path, stamp):
         return
     start = time.perf_counter()
@@ -249,11 +248,8 @@ def _note(path, stamp):
         _, metadata = load_tensors(path)
     except PGJRError:
         return None
-    return (
-        note
-        if note["stamp"] == metadata.get("stamp") == stamp and note["checksum"] == metadata["checksum"]
-        else None
-    )
+    same = note["stamp"] == metadata.get("stamp") == stamp and note["checksum"] == metadata["checksum"]
+    return note if same else None
 
 
 def _finished(folder, key, skip_corrupt):

@@ -185,7 +185,8 @@ def _resolve(name, weights=None) -> dict:
     preprocessing = {"size": size, **{k: known[k] for k in ("mean", "std", "interpolation")}}
     origin = "400 million image-text pairs (OpenAI)" if tag == "openai" else f"image-text pairs ({tag})"
     return {
-        "architecture": model, "activation": "quick_gelu" if quick else "gelu", "preprocessing": preprocessing,
+        "architecture": model, "activation": "quick_gelu" if quick else "gelu",
+        "preprocessing": preprocessing,
         "supervision": f"CLIP: {origin}", "checksum": file_sha256(path), "path": path,
     }  # fmt: skip
 
@@ -201,15 +202,13 @@ def _sidecar(path) -> dict:
         raise PGJRError(f"{path} has no sidecar: write {side} with {', '.join(REQUIRED)}.")
     spec = read_json(side)
     if missing := [field for field in REQUIRED if field not in spec]:
-        raise PGJRError(
-            f"{side} does not say {', '.join(missing)}: add it, because a bare checkpoint is run by guesswork."
-        )
+        raise PGJRError(f"{side} does not say {', '.join(missing)}: add it, or it would be run by guesswork.")
     if missing := {"size", "mean", "std", "interpolation"} - set(spec["preprocessing"]):
         raise PGJRError(f"{side}: preprocessing does not say {', '.join(sorted(missing))}: add it.")
     config = _config(spec["architecture"], side)
     if bool(config.get("quick_gelu")) != (spec["activation"] == "quick_gelu"):
         raise PGJRError(
-            f"{side} names the activation {spec['activation']}, which its architecture does not have: correct it."
+            f"{side} names the activation {spec['activation']}, not its architecture's: correct it."
         )
     if spec["checksum"] != file_sha256(path):
         raise PGJRError(
@@ -268,8 +267,8 @@ def _download(name, known) -> str:
         return download_pretrained(known)
     except Exception as error:
         raise PGJRError(
-            f"{name} is not on this machine and could not be fetched ({type(error).__name__}): set PGJR_WEIGHTS to a"
-            f" folder with {name.replace('/', '--')}.safetensors and its sidecar, or use the class-name prior."
+            f"{name} is not here and could not be fetched ({type(error).__name__}): set PGJR_WEIGHTS"
+            f" to a folder with {name.replace('/', '--')}.safetensors and its sidecar, or use class-name."
         ) from error
 
 
