@@ -1,0 +1,131 @@
+"""Records and tensors in, matplotlib Figures out: no training, no files.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines also differ in their dashes.
+Figures carry a white ground of their own, so that they read the same on light and dark pages.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", "--", "-.", ":")
+METRICS = ("nmi", "acc", "ari")
+
+plt.rcParams.update({
+    "font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
+    "figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 100, "savefig.dpi": 200,
+    "legend.frameon": False, "svg.fonttype": "none",
+})  # fmt: skip
+
+
+def show_map(ax, image, title: str, blocks: int | None = None, grids: int | None = None) -> None:
+    """Draw an image (H, W) or (H, W, 3); white lines every ``grids`` pixels, dark ones every ``blocks``."""
+    image = np.asarray(image)
+    ax.imshow(np.clip(image, 0, 1) if image.ndim == 3 else image, cmap="gray", interpolation="nearest")
+    for step, colour, width in ((grids, "white", 0.8), (blocks, PALETTE[4], 1.8)):
+        for position in range(step, image.shape[0], step) if step else ():
+            ax.axhline(position - 0.5, color=colour, lw=width)
+        for position in range(step, image.shape[1], step) if step else ():
+            ax.axvline(position - 0.5, color=colour, lw=width)
+    ax.set_title(title)
+    ax.set_axis_off()
+
+
+def panels(rows: list[list[tuple]], size: float = 1.9):
+    """Rows of images: each panel is (image, title, block step, grid step), or None for an empty place."""
+    columns = max(len(row) for row in rows)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(size * columns, (size + 0.25) * len(rows)), squeeze=False)
+    for row, line in zip(rows, axes, strict=True):
+        for ax, panel in zip(line, [*row, *[None] * (columns - len(row))], strict=True):
+            if panel is None:
+                ax.set_axis_off()
+            else:
+                show_map(ax, *panel)
+    figure.tight_layout()
+    return figure
+
+
+def matrices(named: dict[str, np.ndarray]):
+    """Regression matrices side by side on one scale; blue is negative, red positive."""
+    figure, axes = plt.subplots(1, len(named), figsize=(2.6 * len(named), 2.9), squeeze=False)
+    limit = max(float(np.abs(matrix).max()) for matrix in named.values())
+    for ax, (title, matrix) in zip(axes[0], named.items(), strict=True):
+        drawn = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set(title=title, xlabel="grid j", ylabel="grid r", xticks=range(len(matrix)), yticks=range(len(matrix)))
+    figure.colorbar(drawn, ax=axes[0].tolist(), label="A", fraction=0.03)
+    return figure
+
+
+def framework(shapes: dict[str, str]):
+    """The pGJR framework as boxes and arrows; ``shapes`` maps each box's name to the shape of what leaves it."""
+    figure, ax = plt.subplots(figsize=(9, 3.9))
+    ax.set(xlim=(0, 18), ylim=(0, 7.6))
+    ax.set_axis_off()
+    places = {  # name: (x, y, label, colour)
+        "images": (0.2, 3.2, "images\nand views", "#eeeeee"),
+        "prior": (3.3, 3.2, "frozen prior", PALETTE[5]),
+        "embedding": (6.6, 5.2, "embedding c̃\nstandardised", PALETTE[4]),
+        "map": (6.6, 1.2, "map Z\nPCA", PALETTE[4]),
+        "jigsaw": (9.9, 1.2, "jigsaw J\nEqs. 1 to 4", PALETTE[1]),
+        "phi": (13.0, 1.2, "φ: flatten,\nBatchNorm, ReLU", PALETTE[2]),
+        "feature": (13.0, 5.2, "f = normalise(W·)\nEq. 7", PALETTE[0]),
+    }
+    for name, (x, y, label, colour) in places.items():
+        box = FancyBboxPatch((x, y), 2.6, 1.5, boxstyle="round,pad=0.08", fc=colour, ec="#333333", alpha=0.35)
+        ax.add_patch(box)
+        ax.text(x + 1.3, y + 0.75, label, ha="center", va="center", fontsize=9)
+        ax.text(x + 1.3, y - 0.16, shapes[name], ha="center", va="top", fontsize=9, color="#333333", family="monospace")
+    ends = [("images", "prior"), ("prior", "embedding"), ("prior", "map"), ("map", "jigsaw"), ("jigsaw", "phi"),
+            ("phi", "feature"), ("embedding", "feature")]  # fmt: skip
+    for start, end in ends:
+        (x0, y0, *_), (x1, y1, *_) = places[start], places[end]
+        if x0 == x1:
+            points = ((x0 + 1.3, y0 + 1.6), (x1 + 1.3, y1 - 0.65))
+        else:
+            points = ((x0 + 2.7, y0 + 0.75), (x1 - 0.1, y1 + 0.75))
+        ax.add_patch(FancyArrowPatch(*points, arrowstyle="-|>", mutation_scale=12, color="#333333"))
+    ax.text(16.1, 6.0, "losses\nEqs. 8 to 12\nthen k-means", fontsize=9, va="center")
+    return figure
+
+
+def convergence(records: list[dict]):
+    """Figure 4: NMI, ACC and ARI against epochs and seconds; lines are means over seeds, bands their range.
+
+    pGJR's seconds begin with the encoding of all views.
+    """
+    labels = list(dict.fromkeys(record["label"] for record in records))
+    figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey="col")
+    for number, label in enumerate(labels):
+        group = [record for record in records if record["label"] == label]
+        curves = [[row for row in record["history"] if "nmi" in row] for record in group]
+        extract = np.mean([record["timings"]["extract_s"] for record in group])
+        epochs = [row["epoch"] for row in curves[0]]
+        seconds = np.mean([[row["seconds"] for row in curve] for curve in curves], axis=0) + extract
+        style = {"color": PALETTE[number % 6], "ls": DASHES[number % 4], "label": label, "lw": 1.8}
+        for column, metric in enumerate(METRICS):
+            values = 100 * np.array([[row[metric] for row in curve] for curve in curves])
+            for line, x in ((0, epochs), (1, seconds)):
+                axes[line, column].plot(x, values.mean(0), **style)
+                axes[line, column].fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.15, lw=0)
+    for column, metric in enumerate(METRICS):
+        axes[0, column].set(title=metric.upper(), xlabel="epochs")
+        axes[1, column].set(xlabel="seconds, encoding included")
+    for line in axes:
+        line[0].set_ylabel("points")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=len(labels), bbox_to_anchor=(0.5, 1.03))
+    figure.tight_layout(rect=(0, 0, 1, 0.97))
+    return figure
+
+
+def differences(table):
+    """Paired differences with their intervals, one line a comparison of ``tables.comparisons``; zero is marked."""
+    figure, ax = plt.subplots(figsize=(7.2, 0.45 * len(table) + 1.1))
+    for position, row in enumerate(table.itertuples(index=False)):
+        low, high = (float(part) for part in row[3].split(" to "))
+        ax.plot((low, high), (-position, -position), color=PALETTE[0], lw=2)
+        ax.plot(float(row[2]), -position, "o", color=PALETTE[1])
+    ax.axvline(0, color="#666666", lw=1, ls=":")
+    ax.set(yticks=[-p for p in range(len(table))], yticklabels=table["comparison"], xlabel="difference in NMI points, 95 % interval")
+    figure.tight_layout()
+    return figure
