@@ -1,5 +1,6 @@
 """Records in, DataFrames out. Scores are in points (0 to 100); a run that failed has no record and no cell."""
 
+import base64
 import html
 
 import numpy as np
@@ -95,3 +96,12 @@ def _grouped(records: list[dict], *names: str) -> dict:
         key = tuple(record["label"] if name == "label" else record["config"][name] for name in names)
         groups.setdefault(key, []).append(record)
     return groups
+
+
+def as_html(table: pd.DataFrame, name: str) -> str:
+    """The table as HTML with a link to its CSV, which travels inside the page; "not run" where it is empty."""
+    if table.empty:
+        return "<p><em>Not run: this profile has no record for this table.</em></p>"
+    body = table.to_html(index=False, escape=True, border=0, classes="table")
+    data = base64.b64encode(table.to_csv(index=False).encode()).decode()
+    return f'{body}<p><a download="{name}.csv" href="data:text/csv;base64,{data}">{name}.csv</a></p>'
