@@ -237,7 +237,7 @@ def _make(path, stamp, compute):
     start = time.perf_counter()
     tensors = compute()
     seconds = time.perf_counter() - start
-    checksum = save_tensors(path, tensors, {"stamp": stamp})
+    checksum = save_tensors(path, tensors)  # no metadata of ours: its order is not kept, and bytes must be
     write_json(path.with_suffix(".json"), {"stamp": stamp, "checksum": checksum, "seconds": seconds})
 
 
@@ -248,8 +248,7 @@ def _note(path, stamp):
         _, metadata = load_tensors(path)
     except PGJRError:
         return None
-    same = note["stamp"] == metadata.get("stamp") == stamp and note["checksum"] == metadata["checksum"]
-    return note if same else None
+    return note if (note["stamp"], note["checksum"]) == (stamp, metadata["checksum"]) else None
 
 
 def _finished(folder, key, skip_corrupt):

@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from urllib.parse import urlparse
 
 import open_clip
@@ -294,7 +295,7 @@ def _build(spec, image_size) -> nn.Module:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 model = open_clip.create_model(architecture, checkpoint, force_image_size=size)
-        except (RuntimeError, KeyError, ValueError, AttributeError, OSError) as error:
+        except (RuntimeError, KeyError, ValueError, AttributeError, OSError, UnpicklingError) as error:
             reason = str(error).strip().splitlines()[0]
             raise PGJRError(
                 f"{path} does not hold the model its sidecar names ({reason}): correct one of them."
