@@ -14,7 +14,7 @@ METRICS = ("nmi", "acc", "ari")
 
 plt.rcParams.update({
     "font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
-    "figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 100, "savefig.dpi": 200,
+    "figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 180, "savefig.dpi": 180,
     "legend.frameon": False, "svg.fonttype": "none",
 })  # fmt: skip
 
@@ -48,44 +48,49 @@ def panels(rows: list[list[tuple]], size: float = 1.9):
 
 def matrices(named: dict[str, np.ndarray]):
     """Regression matrices side by side on one scale; blue is negative, red positive."""
-    figure, axes = plt.subplots(1, len(named), figsize=(2.6 * len(named), 2.9), squeeze=False)
+    size = (2.6 * len(named), 2.7)
+    figure, axes = plt.subplots(1, len(named), figsize=size, squeeze=False, sharey=True, layout="constrained")
     limit = max(float(np.abs(matrix).max()) for matrix in named.values())
     for ax, (title, matrix) in zip(axes[0], named.items(), strict=True):
         drawn = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        ax.set(title=title, xlabel="grid j", ylabel="grid r", xticks=range(len(matrix)), yticks=range(len(matrix)))
+        ax.set(title=title, xlabel="grid j", xticks=range(len(matrix)), yticks=range(len(matrix)))
+    axes[0, 0].set_ylabel("grid r")
     figure.colorbar(drawn, ax=axes[0].tolist(), label="A", fraction=0.03)
     return figure
 
 
 def framework(shapes: dict[str, str]):
     """The pGJR framework as boxes and arrows; ``shapes`` maps each box's name to the shape of what leaves it."""
-    figure, ax = plt.subplots(figsize=(9, 3.9))
-    ax.set(xlim=(0, 18), ylim=(0, 7.6))
+    figure, ax = plt.subplots(figsize=(9.6, 3.8))
+    ax.set(xlim=(0, 20.4), ylim=(0.4, 7.2))
     ax.set_axis_off()
+    width = 3.0
     places = {  # name: (x, y, label, colour)
-        "images": (0.2, 3.2, "images\nand views", "#eeeeee"),
-        "prior": (3.3, 3.2, "frozen prior", PALETTE[5]),
-        "embedding": (6.6, 5.2, "embedding c̃\nstandardised", PALETTE[4]),
-        "map": (6.6, 1.2, "map Z\nPCA", PALETTE[4]),
-        "jigsaw": (9.9, 1.2, "jigsaw J\nEqs. 1 to 4", PALETTE[1]),
-        "phi": (13.0, 1.2, "φ: flatten,\nBatchNorm, ReLU", PALETTE[2]),
-        "feature": (13.0, 5.2, "f = normalise(W·)\nEq. 7", PALETTE[0]),
+        "images": (0.2, 3.2, "images\nand views", "#bbbbbb"),
+        "prior": (4.3, 3.2, "frozen prior", PALETTE[5]),
+        "embedding": (8.4, 5.2, "embedding c̃,\nstandardised", PALETTE[4]),
+        "map": (8.4, 1.2, "map Z, by PCA", PALETTE[4]),
+        "jigsaw": (12.5, 1.2, "jigsaw J\nEqs. 1 to 4", PALETTE[1]),
+        "phi": (16.6, 1.2, "φ: flatten,\nBatchNorm, ReLU", PALETTE[2]),
+        "feature": (16.6, 5.2, "f, normalised\nEq. 7", PALETTE[0]),
     }
     for name, (x, y, label, colour) in places.items():
-        box = FancyBboxPatch((x, y), 2.6, 1.5, boxstyle="round,pad=0.08", fc=colour, ec="#333333", alpha=0.35)
+        box = FancyBboxPatch((x, y), width, 1.5, boxstyle="round,pad=0.08", fc=colour, ec="#333333", alpha=0.35)
         ax.add_patch(box)
-        ax.text(x + 1.3, y + 0.75, label, ha="center", va="center", fontsize=9)
-        ax.text(x + 1.3, y - 0.16, shapes[name], ha="center", va="top", fontsize=9, color="#333333", family="monospace")
+        middle = x + width / 2
+        ax.text(middle, y + 0.75, label, ha="center", va="center", fontsize=9.5)
+        ax.text(middle, y - 0.2, shapes[name], ha="center", va="top", fontsize=9, color="#333333", family="monospace")
     ends = [("images", "prior"), ("prior", "embedding"), ("prior", "map"), ("map", "jigsaw"), ("jigsaw", "phi"),
             ("phi", "feature"), ("embedding", "feature")]  # fmt: skip
     for start, end in ends:
         (x0, y0, *_), (x1, y1, *_) = places[start], places[end]
-        if x0 == x1:
-            points = ((x0 + 1.3, y0 + 1.6), (x1 + 1.3, y1 - 0.65))
+        if x0 == x1:  # upwards, into the shape's label
+            points = ((x0 + width / 2, y0 + 1.6), (x1 + width / 2, y1 - 0.75))
         else:
-            points = ((x0 + 2.7, y0 + 0.75), (x1 - 0.1, y1 + 0.75))
+            points = ((x0 + width + 0.1, y0 + 0.75), (x1 - 0.1, y1 + 0.75))
         ax.add_patch(FancyArrowPatch(*points, arrowstyle="-|>", mutation_scale=12, color="#333333"))
-    ax.text(16.1, 6.0, "losses\nEqs. 8 to 12\nthen k-means", fontsize=9, va="center")
+    ax.text(14.0, 6.9, "trained by Eqs. 8 to 12, then clustered by k-means", fontsize=9.5, ha="center", va="bottom")
+    figure.tight_layout()
     return figure
 
 
