@@ -60,7 +60,8 @@ for folder in PLAN.features:
 for name, found in OWNERS.items():
     rule:
         name: f"runs_{name}"
-        input: [f"{os.path.relpath(folder)}/manifest.json" for folder in found.feature_dirs]
+        # ancient: a record is found by its key, not by the age of its features
+        input: [ancient(f"{os.path.relpath(folder)}/manifest.json") for folder in found.feature_dirs]
         # update: the records that exist already are kept while the missing ones are computed
         output: [update(path) for path in relative(found.own_record_paths)]
         params: experiment=name
