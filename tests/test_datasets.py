@@ -54,7 +54,9 @@ def test_named_set_in_folders_and_all_splits(tmp_path):
             picture(tmp_path / "stl10" / split / c / "0.png")
     assert datasets.load("stl10", "all", root=tmp_path).paths[0] == "stl10/train/a/0.png"
     assert len(datasets.load("stl10", "all", root=tmp_path).labels) == 4
-    assert datasets.available("stl10", "test", tmp_path) and not datasets.available("cifar20", "test", tmp_path)
+    assert datasets.available("stl10", "test", tmp_path) and not datasets.available(
+        "cifar20", "test", tmp_path
+    )
 
 
 def test_lossy_copies_of_a_lossless_set_are_noted(tmp_path):

@@ -45,7 +45,7 @@ def test_it_writes_weights_sidecar_merges_and_card(source, tmp_path):
 
 
 def test_the_bundled_files_load_with_open_clip_alone_given_the_tower(tmp_path):
-    """open_clip builds the model from the sidecar's config and loads every tensor; the token merges fit it."""
+    """open_clip builds the model from the sidecar, loads every tensor, and the token merges fit it."""
     side = json.loads(BUNDLED.with_suffix(".json").read_text())
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": side["architecture"]}))
     (tmp_path / "open_clip_model.safetensors").symlink_to(BUNDLED)
