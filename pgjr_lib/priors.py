@@ -89,7 +89,7 @@ def load_prior(name: str, device="cpu", *, weights=None, image_size=None) -> Pri
     """Build a prior.
 
     Args:
-        name: ``class-name`` (bundled), ``random:class-name`` (same architecture, random weights, seed 0),
+        name: ``class-name`` (bundled), ``random:<any other name>`` (its architecture, random weights, seed 0),
             ``<open_clip model>/<tag>`` (``$PGJR_WEIGHTS/<model>--<tag>.safetensors`` or ``.pt`` with its
             sidecar, else the model hub) or ``file:/path/x.safetensors`` (with sidecar ``x.json``).
         device: where it runs.
@@ -140,10 +140,9 @@ def fast_half(device) -> torch.dtype | None:
 
 def _resolve(name, weights=None) -> dict:
     """All that a name stands for: sidecar fields, and ``path`` (None for random weights)."""
-    if weights is None and name == "random:class-name":
-        known = _sidecar(BUNDLED)
+    if weights is None and name.startswith("random:"):
         return {
-            **known,
+            **_resolve(name.removeprefix("random:")),
             "path": None,
             "checksum": "random, seed 0",
             "classes_seen": (),
@@ -157,7 +156,7 @@ def _resolve(name, weights=None) -> dict:
         if weights is not None:
             return _sidecar(Path(weights))
         raise PGJRError(
-            f"{name!r} is no prior: use class-name, random:class-name, file:/path/x.safetensors, or"
+            f"{name!r} is no prior: use class-name, random:<prior>, file:/path/x.safetensors, or"
             " <open_clip model>/<tag> such as ViT-B-32-quickgelu/openai."
         )
     model, tag = name.split("/")

@@ -22,6 +22,7 @@ from pgjr_lib.storage import write_json
 from pgjr_lib.training import FeatureSource, ImageSource, TrainingOptions, embed, fit
 
 CURVE_SAMPLES, CURVE_RESTARTS = 5000, 10  # the protocol of curves; final scores use all samples and 20 restarts
+LABELS_SEEN = ("tiny-imagenet", "imagenet-10", "imagenet-dogs")  # sets with classes the class-name prior was taught
 JIGSAW_SEED = 7_000_003  # the jigsaw draws apart, so that paired runs share the start of everything else
 
 
@@ -120,6 +121,8 @@ def _described_features(found: features.FeatureSet) -> dict:
 
 
 def _extracted(run: RunConfig, root: Path, device: str) -> features.FeatureSet:
+    if run.prior == "class-name" and run.dataset in LABELS_SEEN:
+        raise PGJRError(f"{run.dataset} cannot be scored with the class-name prior, which saw its labels: use another prior.")
     config = run.features()
     return features.extract(config, feature_folder(config, root), device=device)
 
