@@ -5,6 +5,7 @@ repository's own relative paths, so that the same pages build from a clone and f
 """
 
 import argparse
+import ast
 import difflib
 import html
 import json
@@ -26,7 +27,6 @@ from pgjr_lib.storage import atomic_write, write_json
 
 STAGED = ("_config.yml", "_toc.yml", "book", "pgjr_lib", "experiments.yaml", "tests/test_theorems.py")
 STATUS_MARK = "<!-- status -->"
-BANNER_MARK = "<!-- banner -->"
 
 
 def notebook_parameters(notebook: Path) -> dict:
@@ -35,8 +35,6 @@ def notebook_parameters(notebook: Path) -> dict:
     Raises:
         PGJRError: no such notebook, or none of its cells is tagged ``parameters``.
     """
-    import ast
-
     if not notebook.is_file():
         raise PGJRError(f"{notebook} does not exist.")
     for cell in json.loads(notebook.read_text())["cells"]:
@@ -65,7 +63,7 @@ def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
             raise PGJRError(f"{notebook} has no parameter {name!r}: {hint}")
     output.parent.mkdir(parents=True, exist_ok=True)
     started, began = datetime.now(UTC), time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder, tempfile.TemporaryDirectory() as sockets:
         draft = Path(folder) / output.name
         try:
             papermill.execute_notebook(
@@ -76,13 +74,16 @@ def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
                 kernel_name="python3",
                 progress_bar=False,
                 log_output=False,
-                # parallel kernels would race for TCP ports; only the Python API can set the transport
-                config=Config({"KernelManager": {"transport": "ipc"}}),
+                # Parallel kernels would race for TCP ports; only the Python API can set the transport. They would
+                # race for the default socket names, too: each gets a folder, in /tmp as such paths must be short.
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
         except PapermillExecutionError as error:
             failed = output.with_suffix(".failed.ipynb")
             shutil.move(draft, failed)
             raise PGJRError(f"{notebook} failed with {error.ename}: {error.evalue} (all cells: {failed}).") from None
+        except RuntimeError as error:  # the kernel did not start, or died
+            raise PGJRError(f"{notebook} could not be executed: {error}; run it again.") from None
         executed = json.loads(draft.read_text())
     executed["metadata"].pop("papermill", None)  # it holds the machine's paths
     made = provenance("cuda" if _cuda() else "cpu", "")
@@ -127,13 +128,10 @@ def stage(profile: str) -> Path:
         executed[path.stem] = notebook["metadata"]["pgjr"]
         (source / "notebooks").mkdir(exist_ok=True)
         shutil.copy(done, source / "notebooks" / path.name)
-    for table in sorted((root / "notebooks").glob("*.csv")):
-        shutil.copy(table, source / "notebooks" / table.name)
     config = yaml.safe_load((home / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
     atomic_write(source / "_config.yml", yaml.safe_dump(config, sort_keys=False))
-    banner = banner_html(profile)
-    atomic_write(source / "book" / "_templates" / "banner.html", banner)
+    write_json(source / "book" / "banner.json", {"profile": profile, "html": banner_html(profile)})
     status = source / "book" / "status.md"
     text = status.read_text()
     atomic_write(status, text[: text.index(STATUS_MARK)] + status_table(profile, executed))
