@@ -1,6 +1,7 @@
 """A Sphinx extension: every page says what stands in for the paper's setting, as the records have it.
 
 A staged book brings its sentence in book/banner.json; a book built from a clone renders the committed records.
+Thebe, which would fetch its code from a network when asked to run a cell, is taken out of the pages.
 """
 
 import json
@@ -19,11 +20,21 @@ def banner(source: Path) -> str:
     return banner_html("published")
 
 
+def announce(app, config) -> None:
+    """Hand the banner to the theme, before it reads its options."""
+    config.html_theme_options = {**config.html_theme_options, "announcement": banner(Path(app.srcdir))}
+    config.html_context = {"default_mode": "auto", **config.html_context}
+
+
+def without_thebe(app, pagename, templatename, context, doctree) -> None:
+    """Drop Thebe's scripts and styles from one page."""
+    for kind in ("script_files", "css_files"):
+        parts = [(asset, f"{getattr(asset, 'filename', asset)} {getattr(asset, 'attributes', '')}") for asset in context[kind]]
+        context[kind] = [asset for asset, text in parts if "thebe" not in text.lower()]
+
+
 def setup(app) -> dict:
     """Called by Sphinx."""
-
-    def announce(app, config) -> None:
-        config.html_theme_options = {**config.html_theme_options, "announcement": banner(Path(app.srcdir))}
-
     app.connect("config-inited", announce)
+    app.connect("html-page-context", without_thebe, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
