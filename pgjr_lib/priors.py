@@ -19,6 +19,7 @@ import open_clip
 import timm
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
+from open_clip.model import resize_pos_embed
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -293,7 +294,12 @@ def _build(spec, image_size) -> nn.Module:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                model = open_clip.create_model(architecture, checkpoint, force_image_size=size)
+                model = open_clip.create_model(architecture, checkpoint)
+                if size != spec["preprocessing"]["size"]:  # resized in float32: half has no bicubic filter on CPU
+                    state = model.state_dict()
+                    model = open_clip.create_model(architecture, force_image_size=size)
+                    resize_pos_embed(state, model)
+                    model.load_state_dict(state)
         except (RuntimeError, KeyError, ValueError, AttributeError, OSError, UnpicklingError) as error:
             reason = str(error).strip().splitlines()[0]
             raise PGJRError(

@@ -151,7 +151,8 @@ def on_papers_setting(record: dict) -> bool:
     if config["dataset"] not in PAPER_SETS or config["limit"] is not None or record["data"]["note"]:
         return False
     if config["method"] == "pgjr":
-        return str(config["prior"]).endswith("/openai")
+        prior = str(config["prior"])
+        return prior.endswith("/openai") and not prior.startswith(("random:", "file:"))
     return config["method"] in ("gjr", "idfd") and config["backbone"] == "resnet18" and config["epochs"] >= 2000
 
 
