@@ -204,8 +204,9 @@ def build(profile: str) -> Path:
     root = runs.build_root(profile)
     source = stage(profile)
     shutil.rmtree(root / "_build", ignore_errors=True)
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(source), "--path-output", str(root),
-               "-n", "-W", "--keep-going"]  # fmt: skip
+    call = "from jupyter_book.cli.main import main; main()"  # this environment's, on whatever PATH
+    options = ["--path-output", str(root), "-n", "-W", "--keep-going"]
+    command = [sys.executable, "-c", call, "build", str(source), *options]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     log = root / "book.log"
     atomic_write(log, done.stdout)
