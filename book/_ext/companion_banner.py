@@ -29,8 +29,12 @@ def announce(app, config) -> None:
 def without_thebe(app, pagename, templatename, context, doctree) -> None:
     """Drop Thebe's scripts and styles from one page."""
     for kind in ("script_files", "css_files"):
-        parts = [(asset, f"{getattr(asset, 'filename', asset)} {getattr(asset, 'attributes', '')}") for asset in context[kind]]
-        context[kind] = [asset for asset, text in parts if "thebe" not in text.lower()]
+        context[kind] = [asset for asset in context[kind] if not _is_thebe(asset)]
+
+
+def _is_thebe(asset) -> bool:
+    text = f"{getattr(asset, 'filename', asset)} {getattr(asset, 'attributes', '')}"
+    return "thebe" in text.lower()
 
 
 def setup(app) -> dict:

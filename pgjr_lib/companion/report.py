@@ -39,8 +39,8 @@ def notebook_parameters(notebook: Path) -> dict:
         raise PGJRError(f"{notebook} does not exist.")
     for cell in json.loads(notebook.read_text())["cells"]:
         if "parameters" in cell.get("metadata", {}).get("tags", []):
-            tree = ast.parse("".join(cell["source"]))
-            return {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)}
+            assigned = [node for node in ast.parse("".join(cell["source"])).body if isinstance(node, ast.Assign)]
+            return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}
     raise PGJRError(f"{notebook} has no cell tagged parameters: tag the one that sets them.")
 
 
@@ -185,7 +185,8 @@ def banner_html(profile: str) -> str:
 
 def status_table(profile: str, executed: dict[str, dict]) -> str:
     """When, how long, on what and from which commit every notebook ran, as Markdown."""
-    lines = [f"Profile `{profile}`.", "", "| notebook | executed | seconds | device | commit |", "|---|---|---:|---|---|"]
+    lines = [f"Profile `{profile}`.", "", "| notebook | executed | seconds | device | commit |"]
+    lines.append("|---|---|---:|---|---|")
     for name, made in executed.items():
         commit = f"`{made['commit'][:10]}`{' + changes' if made['dirty'] else ''}" if made["commit"] else "no checkout"
         lines.append(
@@ -212,8 +213,9 @@ def build(profile: str) -> Path:
     atomic_write(log, done.stdout)
     page = root / "_build" / "html" / "index.html"
     if done.returncode or not page.is_file():
-        told = [line for line in done.stdout.splitlines() if "WARNING" in line or "ERROR" in line] or ["no reason given"]
-        raise PGJRError(f"the book did not build ({told[0].strip()}; {len(told)} such lines): see {log}.")
+        told = [line for line in done.stdout.splitlines() if "WARNING" in line or "ERROR" in line]
+        first = told[0].strip() if told else "no warning, so see its end"
+        raise PGJRError(f"the book did not build ({first}; {len(told)} warnings in all): see {log}.")
     target, old = root / "html", root / "html.old"
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
