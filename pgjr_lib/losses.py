@@ -42,7 +42,7 @@ class SinglePassInstanceLoss(torch.autograd.Function):
         return grad * by_f, None, None, None, None
 
 
-def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature: float, chunk: int = 4096) -> Tensor:
+def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature: float, chunk: int = 1024) -> Tensor:
     """Equations 8 and 9: L_I = -mean log softmax_i(V f / tau1) at each sample's own entry.
 
     Args:
