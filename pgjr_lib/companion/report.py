@@ -20,13 +20,14 @@ from pathlib import Path
 
 import yaml
 
-from pgjr_lib.companion import runs
+from pgjr_lib.companion import claims, runs
 from pgjr_lib.companion.provenance import provenance
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import atomic_write, write_json
 
 STAGED = ("_config.yml", "_toc.yml", "book", "pgjr_lib", "experiments.yaml", "tests/test_theorems.py")
 STATUS_MARK = "<!-- status -->"
+IDFD_EPOCHS = 2000  # the schedule of its published code
 
 
 def notebook_parameters(notebook: Path) -> dict:
@@ -70,6 +71,7 @@ def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
                 os.path.relpath(notebook),
                 os.path.relpath(draft),
                 parameters=parameters,
+                language="python",
                 cwd=notebook.parent,
                 kernel_name="python3",
                 progress_bar=False,
@@ -167,15 +169,20 @@ def banner_text(records: list[dict]) -> str:
         return "Nothing has been run for this book yet: every result below reads “not run”."
     data = sorted({f"{r['data']['name']} ({r['data']['split']}, {r['data']['count']:,} images"
                    f"{', ' + r['data']['note'] if r['data']['note'] else ''})" for r in records})  # fmt: skip
-    priors = {(r["config"]["prior"] or "") for r in records if r["weights"]}
+    priors = {r["config"]["prior"] for r in records if r["weights"] and not r["config"]["prior"].startswith("random:")}
+    cnns = [r["config"] for r in records if r["config"]["method"] in ("idfd", "gjr")]
     parts = []
-    if any("class-name" in prior for prior in priors):
-        parts.append("the class-name prior in place of CLIP")
-    if any(r["config"]["method"] in ("idfd", "gjr") and r["config"]["backbone"] == "thin" for r in records):
+    if strangers := sorted(prior for prior in priors if not prior.endswith("/openai")):
+        names = " and ".join(f"the {prior} prior" if prior == "class-name" else prior for prior in strangers)
+        parts.append(f"{names} in place of CLIP")
+    if any(config["backbone"] == "thin" for config in cnns):
         parts.append("a thin ResNet in place of the full one")
-    if not parts:
+    if any(config["epochs"] < IDFD_EPOCHS for config in cnns):
+        parts.append("shorter training")
+    whole = all(r["config"]["dataset"] in claims.PAPER_SETS and not r["config"]["limit"] for r in records)
+    if whole and not parts:
         return ""
-    return f"A stand-in, not the paper’s setting: {' and '.join(parts)}, on {', '.join(data)}."
+    return f"A stand-in, not the paper’s setting: {', '.join([*parts, ''])}on {', '.join(data)}."
 
 
 def banner_html(profile: str) -> str:
