@@ -28,7 +28,7 @@ def records_of(notebook):
 rule book:
     input:
         notebooks=expand("{root}/notebooks/{name}.ipynb", root=ROOT, name=NOTEBOOKS),
-        pages=[str(p) for p in sorted(Path("book").rglob("*")) if p.is_file()],
+        pages=[str(p) for p in sorted(Path("book").rglob("*")) if p.is_file() and p.parent.name != "__pycache__"],
         setup=["_config.yml", "_toc.yml"],
     output: f"{ROOT}/html/index.html"
     threads: 2

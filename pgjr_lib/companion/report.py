@@ -72,6 +72,7 @@ def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
                 os.path.relpath(draft),
                 parameters=parameters,
                 language="python",
+                start_timeout=180,  # a busy machine
                 cwd=notebook.parent,
                 kernel_name="python3",
                 progress_bar=False,
