@@ -194,7 +194,7 @@ def judge_convergence(records: list[dict]) -> Finding:
     if not rows:
         return Finding("not run", "no pair of GJR and pGJR")
     ratios = [row["gjr_seconds"] / row["pgjr_seconds"] for row in rows if row["pgjr_seconds"] > 0]
-    evidence = f"{len(rows)} pairs; GJR takes {np.median(ratios):.1f} times pGJR's seconds (median)"
+    evidence = f"{len(rows)} pairs; GJR takes {np.median(ratios):.2f} times pGJR's seconds (median)"
     if any(row["still_gaining"] for row in rows):
         return Finding("inconclusive", f"{evidence}; training still gains at its end")
     verdicts = {decide(np.log(ratios), SEEDS_CNN, margin=0.0)}
