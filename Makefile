@@ -4,7 +4,11 @@ PROFILE ?= embedded
 CORES   ?= 2
 PORT    ?= 8000
 BIN     := .venv/bin
+# finished records and chunks are whole (they are written atomically), so a stopped job keeps them and goes on
+SNAKEMAKE_FLAGS = --rerun-triggers mtime --keep-incomplete --rerun-incomplete
 export PYTHONWARNINGS = ignore
+# threads that wait give their core away: a busy machine would stall for minutes otherwise
+export OMP_WAIT_POLICY = passive
 
 .PHONY: help book test plan bench serve lint
 .DEFAULT_GOAL := help
@@ -13,7 +17,7 @@ help:            ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 book: .venv/installed  ## make the book of PROFILE (default: embedded)
-	@$(BIN)/snakemake --cores $(CORES) --rerun-triggers mtime --quiet progress rules --config profile=$(PROFILE)
+	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS) --quiet progress rules --config profile=$(PROFILE)
 	@echo "the book: build/$(PROFILE)/html/index.html"
 
 test: .venv/installed  ## run the tests

@@ -62,7 +62,8 @@ def clone(tmp_path_factory):
 
 
 def snakemake(clone, environment, profile="paper"):
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--rerun-triggers", "mtime", "--config", f"profile={profile}"]
+    flags = ("--rerun-triggers", "mtime", "--keep-incomplete", "--rerun-incomplete")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *flags, "--config", f"profile={profile}"]
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=900)
 
 
