@@ -35,6 +35,7 @@ def clone(tmp_path_factory):
     paper["seeds"] = {"head": 2, "cnn": 1}
     paper["common"] |= {"image_size": 64, "kmeans_seeds": 2, "views": 1}
     paper["methods"] = {
+        "pixels": {"image_size": 32},
         "pgjr": {"epochs": 1},
         "idfd": {"epochs": 1, "image_size": 32},
         "gjr": {"epochs": 1, "image_size": 32},
