@@ -4,7 +4,6 @@ A folder of chunks, each made from consecutive images by random numbers that dep
 only. So a chunk has the same bytes whoever makes it: in one go, in shards or after a kill.
 """
 
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -12,35 +11,16 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 from tqdm import tqdm
 
 from pgjr_lib import datasets
 from pgjr_lib.augment import Augment, plain
 from pgjr_lib.errors import PGJRError
+from pgjr_lib.feature_config import CHUNK, PCA_IMAGES, FeatureConfig, feature_key
 from pgjr_lib.priors import Prior, load_prior, prior_checksum
 from pgjr_lib.storage import load_tensors, read_json, save_tensors, write_json
-
-CHUNK = 256  # images a file
-PCA_IMAGES = 4096  # plain images that the axes of the maps are fitted on, at most
-FORMAT = 1  # raised whenever the same config would give other bytes
-
-
-class FeatureConfig(BaseModel):
-    """What decides the features; ``crop_scale`` is a view's least area, no ``image_size`` the prior's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    dataset: str
-    split: str = "test"
-    limit: int | None = Field(None, ge=1)
-    prior: str = "class-name"
-    image_size: int | None = Field(None, ge=8)
-    views: int = Field(8, ge=0)
-    crop_scale: float = Field(0.2, gt=0, le=1)
-    flip: bool = False
-    map_channels: int = Field(64, ge=1)
-    seed: int = Field(0, ge=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +43,6 @@ class FeatureSet:
     labels: Tensor
     class_names: tuple[str, ...]
     manifest: dict
-
-
-def feature_key(config: FeatureConfig, data_checksum: str, weights_checksum: str) -> str:
-    """16 hexadecimal digits that change whenever the features would."""
-    parts = [FORMAT, CHUNK, config.model_dump(), data_checksum, weights_checksum]
-    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def extract(

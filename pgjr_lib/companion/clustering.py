@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from pathlib import Path
 
 import torch
@@ -25,6 +26,8 @@ def cluster_folder(folder: Path, k: int, out: Path, *, prior: str, epochs: int, 
         PGJRError: unreadable or too few images, k out of range, a prior that cannot be had.
     """
     images = datasets.load(f"folder:{folder}", "all", size=32, skip_corrupt=skip_corrupt)
+    if images.note:
+        print(images.note, file=sys.stderr)
     if not 2 <= k <= len(images.paths):
         raise PGJRError(f"k={k} clusters were asked for {len(images.paths)} images: choose k from 2 to {len(images.paths)}.")
     run = RunConfig(method="pgjr", dataset=f"folder:{folder}", split="all", prior=prior, epochs=epochs, seed=seed,

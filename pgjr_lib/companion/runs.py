@@ -17,8 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pgjr_lib import datasets
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.features import FeatureConfig, feature_key
-from pgjr_lib.priors import prior_checksum
+from pgjr_lib.feature_config import FeatureConfig, feature_key
 from pgjr_lib.storage import read_json
 
 RESULTS_VERSION = 1  # raise it when a change of the code changes results: old records are then computed anew
@@ -282,6 +281,8 @@ def _weights_checksum(run: RunConfig | FeatureConfig) -> str:
 
 @lru_cache
 def _cached_weights_checksum(prior: str, _weights_root: str | None) -> str:
+    from pgjr_lib.priors import prior_checksum  # imports torch, which reading records does not need
+
     return prior_checksum(prior)
 
 
