@@ -294,8 +294,9 @@ def _build(spec, image_size) -> nn.Module:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                model = open_clip.create_model(architecture, checkpoint)
-                if size != spec["preprocessing"]["size"]:  # resized in float32: half has no bicubic filter on CPU
+                own = spec["preprocessing"]["size"]
+                model = open_clip.create_model(architecture, checkpoint, force_image_size=own)
+                if size != own:  # resized in float32: half has no bicubic filter on CPU
                     state = model.state_dict()
                     model = open_clip.create_model(architecture, force_image_size=size)
                     resize_pos_embed(state, model)
