@@ -5,7 +5,7 @@ CORES   ?= 2
 PORT    ?= 8000
 BIN     := .venv/bin
 # finished records and chunks are whole (they are written atomically), so a stopped job keeps them and goes on
-SNAKEMAKE_FLAGS = --rerun-triggers mtime --keep-incomplete --rerun-incomplete
+SNAKEMAKE_FLAGS = --rerun-triggers mtime input --keep-incomplete --rerun-incomplete
 export PYTHONWARNINGS = ignore
 # threads that wait give their core away: a busy machine would stall for minutes otherwise
 export OMP_WAIT_POLICY = passive

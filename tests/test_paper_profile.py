@@ -62,9 +62,9 @@ def clone(tmp_path_factory):
     return clone, environment
 
 
-def snakemake(clone, environment, profile="paper"):
-    flags = ("--rerun-triggers", "mtime", "--keep-incomplete", "--rerun-incomplete")
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *flags, "--config", f"profile={profile}"]
+def snakemake(clone, environment, *options, profile="paper"):
+    flags = ("--rerun-triggers", "mtime", "input", "--keep-incomplete", "--rerun-incomplete")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *flags, *options, "--config", f"profile={profile}"]
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=900)
 
 
@@ -81,6 +81,19 @@ def test_the_paper_profile_runs_from_images_to_book(clone):
 
     again = snakemake(folder, environment)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_changed_experiment_reruns_only_what_hangs_on_it(clone):
+    folder, environment = clone
+    manifest = yaml.safe_load((folder / "experiments.yaml").read_text())
+    manifest["experiments"]["components"]["variants"]["pGJR, jigsaw frozen at its start"]["tau1"] = 0.2
+    (folder / "experiments.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
+    done = snakemake(folder, environment, "--dry-run")
+    said = done.stdout + done.stderr
+    for job in ("computing the missing runs of components", "executing table-5", "executing ledger", "building the book"):
+        assert job in said
+    for job in ("runs of main", "runs of convergence", "executing figure", "executing table-2", "encoding"):
+        assert job not in said
 
 
 def test_missing_data_stops_before_anything_starts(clone, tmp_path):
