@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
-    parser = argparse.ArgumentParser(prog="pgjr", description="Grid Jigsaw Representation: cluster images without labels.")
+    parser = argparse.ArgumentParser(
+        prog="pgjr", description="Grid Jigsaw Representation: cluster images without labels."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command, summary: str) -> argparse.ArgumentParser:
@@ -55,7 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--shard", default="0/1", help="i/n: only part i of n")
 
     sub = add("train", _train, "train one run and write its record")
-    sub.add_argument("settings", nargs="+", metavar="FIELD=VALUE", help="fields of a run: method=gjr dataset=digits ...")
+    sub.add_argument(
+        "settings", nargs="+", metavar="FIELD=VALUE", help="fields of a run: method=gjr dataset=digits ..."
+    )
     sub.add_argument("--out", type=Path, default=Path("build/train"), help="folder for features, checkpoint and record")
 
     sub = commands.add_parser("cluster", parents=[images], help="cluster a folder of images",

@@ -47,9 +47,7 @@ SETS = {
     "cifar10": SetInfo(
         10, 32, BOTH, True, "unpack cifar-10-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html there"
     ),
-    "cifar20": SetInfo(
-        20, 32, BOTH, True, "it is CIFAR-100 (www.cs.toronto.edu/~kriz/cifar.html) by superclass"
-    ),
+    "cifar20": SetInfo(20, 32, BOTH, True, "it is CIFAR-100 (www.cs.toronto.edu/~kriz/cifar.html) by superclass"),
     "stl10": SetInfo(10, 96, BOTH, True, "STL-10 is at https://cs.stanford.edu/~acoates/stl10/"),
     "imagenet-10": SetInfo(10, None, BOTH, False, "10 class folders of ImageNet (https://image-net.org)"),
     "imagenet-dogs": SetInfo(15, None, BOTH, False, "15 class folders of ImageNet (https://image-net.org)"),
@@ -97,9 +95,7 @@ def load(name, split="test", *, root=None, limit=None, size=None, skip_corrupt=F
         PGJRError: unknown set or split, data missing, no images, a corrupt image, fewer than two classes.
     """
     if limit is not None and limit < 1:
-        raise PGJRError(
-            f"limit is {limit}, but at least one image is needed: give a positive number or none."
-        )
+        raise PGJRError(f"limit is {limit}, but at least one image is needed: give a positive number or none.")
     source = _locate(name, split, root)
     digest = checksum(name, split, root=root, limit=limit)
     if source.files:
@@ -159,14 +155,10 @@ def _locate(name, split, root):
     if name.startswith("folder:"):
         base = Path(name.removeprefix("folder:")).expanduser()
         if not base.is_dir():
-            raise PGJRError(
-                f"{base} is not a folder: give folder:/path to a folder that holds one folder a class."
-            )
+            raise PGJRError(f"{base} is not a folder: give folder:/path to a folder that holds one folder a class.")
         return _Source(name, "all", base, files=_class_files(base, name))
     if name not in SETS:
-        raise PGJRError(
-            f"{name!r} is no known data set: use one of {', '.join(SETS)}, or folder:/path to your images."
-        )
+        raise PGJRError(f"{name!r} is no known data set: use one of {', '.join(SETS)}, or folder:/path to your images.")
     info = SETS[name]
     if split not in {*info.splits, "all"}:
         raise PGJRError(f"{name} has no split {split!r}: use one of {', '.join([*info.splits, 'all'])}.")
@@ -186,19 +178,13 @@ def _locate(name, split, root):
     ):
         suffix = ".bin" if reader is _cifar_binaries else ""
         if name == "cifar10" and (root / folder).is_dir():
-            stems = [f"data_batch_{i}" for i in range(1, 6)] * ("train" in splits) + ["test_batch"] * (
-                "test" in splits
-            )
+            stems = [f"data_batch_{i}" for i in range(1, 6)] * ("train" in splits) + ["test_batch"] * ("test" in splits)
             archives = tuple(root / folder / f"{stem}{suffix}" for stem in stems)
             if missing := [path for path in archives if not path.is_file()]:
-                raise PGJRError(
-                    f"{missing[0]} is missing: unpack the whole of CIFAR-10 there ({info.source})."
-                )
+                raise PGJRError(f"{missing[0]} is missing: unpack the whole of CIFAR-10 there ({info.source}).")
             return _Source(name, split, root, archives=archives, reader=reader)
     looked = " and ".join(str(root / name / part) for part in splits)
-    looked += (
-        f" and {root / 'cifar-10-batches-py'}, {root / 'cifar-10-batches-bin'}" if name == "cifar10" else ""
-    )
+    looked += f" and {root / 'cifar-10-batches-py'}, {root / 'cifar-10-batches-bin'}" if name == "cifar10" else ""
     raise PGJRError(f"{name} ({split}) was not found: looked for {looked}; to get it: {info.source}.")
 
 
@@ -207,9 +193,7 @@ def _class_files(base, what):
     files = []
     for folder, folders, names in os.walk(base, followlinks=True):
         folders[:] = [entry for entry in folders if not entry.startswith(".")]
-        files += [
-            Path(folder, n) for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith(".")
-        ]
+        files += [Path(folder, n) for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith(".")]
     if not files:
         raise PGJRError(
             f"{base} holds no images: put one folder of {', '.join(sorted(SUFFIXES))} files a class into it."
@@ -229,9 +213,7 @@ def _load_files(source, digest, limit, size, skip_corrupt):
     chosen = [source.files[i] for i in _subset(len(source.files), limit)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         decoded = list(pool.map(lambda item: _decode(item[1], size), chosen))
-    corrupt = [
-        (path, image) for (_, path), (image, _) in zip(chosen, decoded, strict=True) if isinstance(image, str)
-    ]
+    corrupt = [(path, image) for (_, path), (image, _) in zip(chosen, decoded, strict=True) if isinstance(image, str)]
     if corrupt and not skip_corrupt:
         raise PGJRError(
             f"{corrupt[0][0]} cannot be read ({corrupt[0][1]}): repair or remove it, or pass --skip-corrupt."
@@ -242,9 +224,7 @@ def _load_files(source, digest, limit, size, skip_corrupt):
         if not isinstance(image, str)
     ]
     if not good:
-        raise PGJRError(
-            f"None of the {len(corrupt)} images of {source.name} can be read: check {source.base}."
-        )
+        raise PGJRError(f"None of the {len(corrupt)} images of {source.name} can be read: check {source.base}.")
     for _, path, image, _ in good:
         if image.shape != good[0][2].shape or image.shape[1] != image.shape[2]:
             raise PGJRError(
@@ -288,9 +268,7 @@ def _fit(image, size):
         scale = size / min(image.size)
         width, height = (max(size, round(side * scale)) for side in image.size)
         left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BICUBIC).crop(
-            (left, top, left + size, top + size)
-        )
+        image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
@@ -332,9 +310,7 @@ def _cifar_pickles(paths):
     for path in paths:
         data = path.read_bytes()
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != CIFAR10_MD5[path.name]:
-            raise PGJRError(
-                f"{path} is not the official CIFAR-10 file (MD5 differs): unpack the archive again."
-            )
+            raise PGJRError(f"{path} is not the official CIFAR-10 file (MD5 differs): unpack the archive again.")
         batch = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
         images.append(batch[b"data"])
         labels += batch[b"labels"]

@@ -60,7 +60,9 @@ def cluster(features, k: int, seed: int = 0, n_init: int = 20, threads: int = 1)
     """
     features = normalise(features)
     if not 1 <= k <= len(features):
-        raise ValueError(f"k={k} clusters were asked for {len(features)} samples: choose k between 1 and {len(features)}.")
+        raise ValueError(
+            f"k={k} clusters were asked for {len(features)} samples: choose k between 1 and {len(features)}."
+        )
     if not np.isfinite(features).all():
         raise ValueError("the features are not finite: lower the learning rate or check the images.")
     with threadpool_limits(limits=threads):  # k-means' sums, and so its optima, depend on the thread count

@@ -143,9 +143,7 @@ def check_config(config) -> FeatureConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        raise PGJRError(
-            f"The feature setting {field!r} is wrong: {first['msg']} (got {first['input']!r})."
-        ) from None
+        raise PGJRError(f"The feature setting {field!r} is wrong: {first['msg']} (got {first['input']!r}).") from None
 
 
 @dataclass
@@ -174,9 +172,7 @@ class _Encoder:
         mean = total / positions
         axes = torch.linalg.eigh((square / positions - mean.outer(mean)).cpu()).eigenvectors.flip(1)
         axes = axes[:, : self.config.map_channels]
-        axes = (
-            axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
-        )  # the largest entry is positive
+        axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()  # the largest entry is positive
         return {"mean": mean.float().cpu(), "axes": axes.float()}
 
     def project(self, maps):

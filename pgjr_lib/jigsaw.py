@@ -173,9 +173,13 @@ class GridJigsaw(nn.Module):
         if not (right or below):
             return z
         if self.pad == "error":
-            raise ValueError(f"GridJigsaw: a map of {H}x{W} does not divide into blocks of {s}x{s} (n={self.n}, g={self.g}).")
+            raise ValueError(
+                f"GridJigsaw: a map of {H}x{W} does not divide into blocks of {s}x{s} (n={self.n}, g={self.g})."
+            )
         if right >= W or below >= H:  # reflection has at most size - 1 pixels to give
-            raise ValueError(f"GridJigsaw: a map of {H}x{W} is too small for blocks of {s}x{s}: choose a smaller n or g.")
+            raise ValueError(
+                f"GridJigsaw: a map of {H}x{W} is too small for blocks of {s}x{s}: choose a smaller n or g."
+            )
         return F.pad(z, (0, right, 0, below), mode="reflect")
 
 

@@ -59,9 +59,13 @@ def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature:
         ValueError: shapes that do not fit, an empty batch, or a temperature that is not positive.
     """
     if f.ndim != 2 or bank.ndim != 2 or f.shape[1] != bank.shape[1]:
-        raise ValueError(f"features {tuple(f.shape)} and bank {tuple(bank.shape)} must be (B, d) and (N, d) with one d.")
+        raise ValueError(
+            f"features {tuple(f.shape)} and bank {tuple(bank.shape)} must be (B, d) and (N, d) with one d."
+        )
     if index.shape != f.shape[:1] or not len(f):
-        raise ValueError(f"index of shape {tuple(index.shape)} must name one bank row for each of {len(f)} >= 1 features.")
+        raise ValueError(
+            f"index of shape {tuple(index.shape)} must name one bank row for each of {len(f)} >= 1 features."
+        )
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, but must be positive.")
     dtype = torch.float64 if f.dtype == torch.float64 else torch.float32

@@ -174,9 +174,7 @@ def _resolve(name, weights=None) -> dict:
     if (path := Path(weights) if weights else _local_checkpoint(model, tag)) is not None:
         spec = _sidecar(path)
         if spec["architecture"] != model:
-            raise PGJRError(
-                f"{path} is described as {spec['architecture']}, not as {model}: ask for that model."
-            )
+            raise PGJRError(f"{path} is described as {spec['architecture']}, not as {model}: ask for that model.")
         return spec
     if not known:
         tags = ", ".join(list_pretrained_tags_by_model(model)) or "none"
@@ -208,13 +206,9 @@ def _sidecar(path) -> dict:
         raise PGJRError(f"{side}: preprocessing does not say {', '.join(sorted(missing))}: add it.")
     config = _config(spec["architecture"], side)
     if bool(config.get("quick_gelu")) != (spec["activation"] == "quick_gelu"):
-        raise PGJRError(
-            f"{side} names the activation {spec['activation']}, not its architecture's: correct it."
-        )
+        raise PGJRError(f"{side} names the activation {spec['activation']}, not its architecture's: correct it.")
     if spec["checksum"] != file_sha256(path):
-        raise PGJRError(
-            f"{path} does not match the checksum in {side} (truncated or changed): fetch or make it again."
-        )
+        raise PGJRError(f"{path} does not match the checksum in {side} (truncated or changed): fetch or make it again.")
     return {"supervision": str(spec["training_data"]), **spec, "path": path}
 
 
@@ -222,9 +216,7 @@ def _config(architecture, side):
     """open_clip's model config of a sidecar's architecture, a name or the config itself."""
     config = architecture if isinstance(architecture, dict) else open_clip.get_model_config(architecture)
     if not config:
-        raise PGJRError(
-            f"{side} names the architecture {architecture!r}, which open_clip does not have: correct it."
-        )
+        raise PGJRError(f"{side} names the architecture {architecture!r}, which open_clip does not have: correct it.")
     return config
 
 
@@ -283,9 +275,7 @@ def _build(spec, image_size) -> nn.Module:
             if path:
                 Path(
                     folder,
-                    "open_clip_model.safetensors"
-                    if path.suffix == ".safetensors"
-                    else "open_clip_pytorch_model.bin",
+                    "open_clip_model.safetensors" if path.suffix == ".safetensors" else "open_clip_pytorch_model.bin",
                 ).symlink_to(path.resolve())
             architecture, checkpoint = f"local-dir:{folder}", None
         else:

@@ -46,7 +46,9 @@ def read_json(path) -> dict:
     except FileNotFoundError:
         raise PGJRError(f"{path} does not exist.") from None
     except ValueError as error:
-        raise PGJRError(f"{path} is not valid JSON ({error}): delete it and run the step that makes it again.") from None
+        raise PGJRError(
+            f"{path} is not valid JSON ({error}): delete it and run the step that makes it again."
+        ) from None
 
 
 def file_sha256(path) -> str:
@@ -99,7 +101,9 @@ def load_tensors(path) -> tuple[dict, dict[str, str]]:
     with path.open("rb") as stream:
         head = stream.read(16)
     if head[:2] == b"PK" or head[:1] == b"\x80":
-        raise PGJRError(f"{path} is a pickle, which can run code when opened, and was not read: give a safetensors file.")
+        raise PGJRError(
+            f"{path} is a pickle, which can run code when opened, and was not read: give a safetensors file."
+        )
     try:
         with safe_open(path, framework="pt") as stream:
             metadata = dict(stream.metadata() or {})

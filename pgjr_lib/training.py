@@ -29,7 +29,9 @@ class TrainingOptions:
     beta: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    smallest_batch: int = 1  # a shorter last batch is dropped: 1 keeps all (IDFD), 32 keeps BatchNorm's statistics sound
+    smallest_batch: int = (
+        1  # a shorter last batch is dropped: 1 keeps all (IDFD), 32 keeps BatchNorm's statistics sound
+    )
     precision: str = "fp32"  # or "bf16", by autocast
     seed: int = 0
 

@@ -129,7 +129,7 @@ def test_the_library_stays_small():
     core = [path for path in LIBRARY if "companion" not in path.parts]
     assert sum(map(lines_of_code, core)) <= 1500  # the model and what it needs
     # With the book's tools the aim is 2,500. It is not reached yet; until it is, nothing may be added on balance.
-    assert sum(map(lines_of_code, LIBRARY)) <= 2760
+    assert sum(map(lines_of_code, LIBRARY)) <= 2730
 
 
 @pytest.mark.parametrize("name", ["jigsaw", "losses", "models", "evaluation"])

@@ -95,7 +95,7 @@ def holm_levels(p_values: dict) -> dict:
 
 
 def decide(differences, seeds_needed: int, level: float = LEVEL, margin: float = MARGIN) -> str:
-    """"yes" if the interval's lower bound is above 0, "no" if its upper bound is below ``margin``, else open."""
+    """ "yes" if the interval's lower bound is above 0, "no" if its upper bound is below ``margin``, else open."""
     if len(differences) < max(2, seeds_needed):
         return "inconclusive"
     _, low, high = paired_interval(differences, level)
@@ -206,9 +206,7 @@ def judge_convergence(records: list[dict]) -> Finding:
 
 def judge_difference(records: list[dict], first, second, seeds_needed: int) -> dict[str, tuple]:
     """A paired comparison by set with Holm's levels: set -> (verdict, mean, low, high, pairs), in NMI points."""
-    found = {
-        name: [score(a) - score(b) for a, b in matched] for name, matched in pairs(records, first, second).items()
-    }
+    found = {name: [score(a) - score(b) for a, b in matched] for name, matched in pairs(records, first, second).items()}
     found = {name: d for name, d in found.items() if len(d) > 1}
     p = {name: stats.ttest_1samp(d, 0).pvalue if np.ptp(d) else 0.0 for name, d in found.items()}
     levels = holm_levels(p)

@@ -29,7 +29,9 @@ def cluster_folder(folder: Path, k: int, out: Path, *, prior: str, epochs: int, 
     if images.note:
         print(images.note, file=sys.stderr)
     if not 2 <= k <= len(images.paths):
-        raise PGJRError(f"k={k} clusters were asked for {len(images.paths)} images: choose k from 2 to {len(images.paths)}.")
+        raise PGJRError(
+            f"k={k} clusters were asked for {len(images.paths)} images: choose k from 2 to {len(images.paths)}."
+        )
     run = RunConfig(method="pgjr", dataset=f"folder:{folder}", split="all", prior=prior, epochs=epochs, seed=seed,
                     batch_size=256, lr=0.006, tau1=0.1)  # fmt: skip
     device = default_device()

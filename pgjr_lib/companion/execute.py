@@ -122,7 +122,9 @@ def _described_features(found: features.FeatureSet) -> dict:
 
 def _extracted(run: RunConfig, root: Path, device: str) -> features.FeatureSet:
     if run.prior == "class-name" and run.dataset in LABELS_SEEN:
-        raise PGJRError(f"{run.dataset} cannot be scored with the class-name prior, which saw its labels: use another prior.")
+        raise PGJRError(
+            f"{run.dataset} cannot be scored with the class-name prior, which saw its labels: use another prior."
+        )
     config = run.features()
     return features.extract(config, feature_folder(config, root), device=device)
 

@@ -118,7 +118,9 @@ def convergence(records: list[dict]):
         axes[1, column].set(xlabel="seconds, encoding included")
     for line in axes:
         line[0].set_ylabel("points")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=len(labels), bbox_to_anchor=(0.5, 1.03))
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=len(labels), bbox_to_anchor=(0.5, 1.03)
+    )
     figure.tight_layout(rect=(0, 0, 1, 0.97))
     return figure
 
@@ -131,6 +133,10 @@ def differences(table):
         ax.plot((low, high), (-position, -position), color=PALETTE[0], lw=2)
         ax.plot(float(row[2]), -position, "o", color=PALETTE[1])
     ax.axvline(0, color="#666666", lw=1, ls=":")
-    ax.set(yticks=[-p for p in range(len(table))], yticklabels=table["comparison"], xlabel="difference in NMI points, 95 % interval")
+    ax.set(
+        yticks=[-p for p in range(len(table))],
+        yticklabels=table["comparison"],
+        xlabel="difference in NMI points, 95 % interval",
+    )
     figure.tight_layout()
     return figure

@@ -28,9 +28,7 @@ TEMPLATES = (
     "a photo of a {}.", "a small photo of a {}.", "a blurry photo of a {}.", "a close-up photo of a {}.",
     "a cropped photo of a {}.", "a dark photo of a {}.",
 )  # fmt: skip
-TEXT_RATE = (
-    0.3  # the text tower's share of the learning rate: faster, its captions collapse before images differ
-)
+TEXT_RATE = 0.3  # the text tower's share of the learning rate: faster, its captions collapse before images differ
 # (from this fraction of the training on, side / image_size): small inputs first, because they are fast
 SIDES = ((0.0, 0.5), (0.75, 1.0))
 CONTEXT = 20
@@ -66,9 +64,7 @@ def pretrain(
     out = Path(out)
     data = datasets.load(f"folder:{images_root}", limit=limit)
     if len(data.labels) < batch_size:
-        raise PGJRError(
-            f"{images_root} holds {len(data.labels)} images, less than one batch: lower batch_size."
-        )
+        raise PGJRError(f"{images_root} holds {len(data.labels)} images, less than one batch: lower batch_size.")
     names = read_names(names_tsv, data.class_names)
     captions = [[t.format(name) for name in names[c] for t in TEMPLATES] for c in data.class_names]
     merges = out.with_suffix(".bpe.gz")
@@ -91,9 +87,7 @@ def pretrain(
     steps_an_epoch = len(labels) // batch_size
     while (done := _progress(step, steps_an_epoch * epochs, seconds, minutes)) < 1:
         generator = torch.Generator().manual_seed(seed * 10_007 + epoch)
-        torch.manual_seed(
-            seed * 10_007 + epoch
-        )  # an epoch's draws depend on its number only, so it can resume
+        torch.manual_seed(seed * 10_007 + epoch)  # an epoch's draws depend on its number only, so it can resume
         order = torch.randperm(len(labels), generator=generator)
         bar = tqdm(order.split(batch_size)[:steps_an_epoch], desc=f"epoch {epoch + 1}", mininterval=10)
         for batch in bar:
@@ -104,16 +98,12 @@ def pretrain(
             for group, share in zip(optimizer.param_groups, (1, TEXT_RATE), strict=True):
                 group["lr"] = share * learning_rate * min(done / 0.03 + 1e-3, 1) * _cosine(done)
             side = round(image_size * [share for start_at, share in SIDES if done >= start_at][-1])
-            views = normalise(
-                Augment(side, scale=(0.3, 1.0), grayscale=0.1, flip=0.5)(rescale(images[batch]))
-            )
+            views = normalise(Augment(side, scale=(0.3, 1.0), grayscale=0.1, flip=0.5)(rescale(images[batch])))
             classes, index = labels[batch].unique(return_inverse=True)
             texts = torch.stack([tokens[c][torch.randint(len(tokens[c]), ())] for c in classes])
             half = fast_half("cpu")
             with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
-                image = model.encode_image(
-                    views.contiguous(memory_format=torch.channels_last), normalize=True
-                )
+                image = model.encode_image(views.contiguous(memory_format=torch.channels_last), normalize=True)
                 text = model.encode_text(texts, normalize=True)
             loss = contrastive(image.float(), text.float(), index, model.logit_scale.exp())
             optimizer.zero_grad(set_to_none=True)
@@ -124,9 +114,7 @@ def pretrain(
             bar.set_postfix(loss=f"{loss.item():.3f}", side=side, refresh=False)
         epoch += 1
         _save(checkpoint, plan, model, optimizer, epoch, step, seconds)
-    sidecar = _write(
-        out, model.eval(), config, data, names, step, batch_size, seconds, seed, image_size, score_on
-    )
+    sidecar = _write(out, model.eval(), config, data, names, step, batch_size, seconds, seed, image_size, score_on)
     checkpoint.unlink()
     return sidecar
 
@@ -170,9 +158,7 @@ def contrastive(image: Tensor, text: Tensor, index: Tensor, scale) -> Tensor:
     """
     logits = scale * image @ text.T
     positives = one_hot(index, len(text)).float().T
-    return (
-        cross_entropy(logits, index) + cross_entropy(logits.T, positives / positives.sum(1, keepdim=True))
-    ) / 2
+    return (cross_entropy(logits, index) + cross_entropy(logits.T, positives / positives.sum(1, keepdim=True))) / 2
 
 
 def rescale(images: Tensor) -> Tensor:
@@ -196,14 +182,8 @@ def read_names(path, class_names) -> dict[str, list[str]]:
     try:
         lines = Path(path).read_text().splitlines()
     except FileNotFoundError:
-        raise PGJRError(
-            f"The file of class names {path} does not exist: give lines of id, tab, names."
-        ) from None
-    table = {
-        key: [n.strip() for n in rest.split(",")]
-        for key, tab, rest in (x.partition("\t") for x in lines)
-        if tab
-    }
+        raise PGJRError(f"The file of class names {path} does not exist: give lines of id, tab, names.") from None
+    table = {key: [n.strip() for n in rest.split(",")] for key, tab, rest in (x.partition("\t") for x in lines) if tab}
     if missing := [c for c in class_names if c not in table]:
         raise PGJRError(f"{path} has no names for class {missing[0]!r}: add a line of id, tab, names.")
     return {c: table[c] for c in class_names}
@@ -244,9 +224,7 @@ def _save(path, plan, model, optimizer, epoch, step, seconds):
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
-    save_tensors(
-        path, tensors, {"plan": plan, "epoch": str(epoch), "step": str(step), "seconds": str(seconds)}
-    )
+    save_tensors(path, tensors, {"plan": plan, "epoch": str(epoch), "step": str(step), "seconds": str(seconds)})
 
 
 def _resume(path, plan, model, optimizer):

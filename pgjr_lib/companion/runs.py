@@ -167,7 +167,9 @@ def home() -> Path:
     for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]):
         if (folder / "experiments.yaml").is_file():
             return folder
-    raise PGJRError(f"experiments.yaml was not found in {Path.cwd()} or above it: change into a clone of the repository.")
+    raise PGJRError(
+        f"experiments.yaml was not found in {Path.cwd()} or above it: change into a clone of the repository."
+    )
 
 
 def load_manifest(path: Path | None = None) -> Manifest:
@@ -339,7 +341,9 @@ def _runs(manifest: Manifest, profile: str, name: str, where: str) -> list[RunCo
         runs += _runs(manifest, _named_key(manifest.profiles, source, "profile"), name, where)
     for set_name in entry.sets.get(profile, chosen.sets):
         if set_name not in chosen.sets:
-            raise PGJRError(f"{where}: experiments.{name}.sets.{profile} names {set_name}, which profile {profile} lacks.")
+            raise PGJRError(
+                f"{where}: experiments.{name}.sets.{profile} names {set_name}, which profile {profile} lacks."
+            )
         for label, variant in entry.variants.items():
             method = variant.get("method")
             values = {

@@ -12,7 +12,7 @@ METRICS = ("nmi", "acc", "ari")
 
 
 def mean_sd(values) -> str:
-    """"mean ± sd" with one decimal; the mean alone where there is one value."""
+    """ "mean ± sd" with one decimal; the mean alone where there is one value."""
     values = np.asarray(list(values), dtype=float)
     return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" if len(values) > 1 else f"{values.mean():.1f}"
 
