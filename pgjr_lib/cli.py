@@ -77,6 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("names", type=Path, help="tab-separated: WordNet id, comma-separated names")
     sub.add_argument("--out", type=Path, required=True, help="the .safetensors file to write; a .json goes beside it")
     sub.add_argument("--minutes", type=float, default=10.0, help="time budget (default 10)")
+    sub.add_argument("--epochs", type=int, default=1000, help="passes over the images at most")
+    sub.add_argument("--batch-size", type=int, default=128, help="images a step (default 128), two views each")
+    sub.add_argument("--score-on", nargs="*", default=["digits"], metavar="SET", help="sets to score (default: digits)")
     sub.add_argument("--seed", type=int, default=0)
 
     sub = add("verify", _verify, "check tensors, feature folders and records against their checksums")
@@ -150,9 +153,12 @@ def _cluster(options) -> None:
 
 
 def _pretrain(options) -> None:
+    from pgjr_lib.companion.execute import default_device
     from pgjr_lib.companion.pretrain import pretrain
 
-    pretrain(options.images, options.names, options.out, minutes=options.minutes, seed=options.seed)
+    names = ("epochs", "minutes", "batch_size", "score_on", "seed")
+    chosen = {name: getattr(options, name) for name in names}
+    pretrain(options.images, options.names, options.out, **chosen, device=default_device())
 
 
 def _verify(options) -> None:

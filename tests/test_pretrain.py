@@ -11,7 +11,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 
 from pgjr_lib.companion import pretrain as module
-from pgjr_lib.companion.pretrain import contrastive, pretrain, rescale
+from pgjr_lib.companion.pretrain import contrastive, near_duplicates, pretrain, rescale, view_agreement
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors import BUNDLED, load_prior
 from pgjr_lib.storage import file_sha256
@@ -102,6 +102,29 @@ def test_the_loss_equals_a_naive_one():
     to_image = [-logits[:, c].log_softmax(0)[index == c].mean() for c in range(3)]
     expected = (sum(to_text) / 5 + sum(to_image) / 3) / 2
     torch.testing.assert_close(contrastive(image, text, index, 7), expected)
+
+
+def test_the_agreement_of_views_equals_a_naive_one():
+    torch.manual_seed(0)
+    one, other = (torch.nn.functional.normalize(torch.randn(5, 7, dtype=torch.float64), dim=1) for _ in range(2))
+    both, losses = [*one, *other], []
+    for i, row in enumerate(both):
+        scores = [float(row @ column) / 0.2 for column in both]
+        partner = scores[(i + 5) % 10]
+        losses.append(np.log(sum(np.exp(s) for j, s in enumerate(scores) if j != i)) - partner)
+    assert float(view_agreement(one, other, 0.2)) == pytest.approx(np.mean(losses), abs=1e-9)
+
+
+def test_near_duplicates_are_other_copies_and_not_other_pictures():
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(12, 3, 8, 8, generator=generator)
+    pictures = (torch.nn.functional.interpolate(coarse, (48, 48), mode="bilinear") * 255).byte()
+    smaller = torch.nn.functional.interpolate(pictures.float(), (32, 32), mode="bilinear", antialias=True)
+    darker = (0.8 * smaller).byte()
+    assert near_duplicates(darker, pictures) == 12
+    assert near_duplicates(darker[:4], pictures[4:]) == 0
+    flat = torch.full((3, 3, 32, 32), 90, dtype=torch.uint8)  # no edges: like everything, near to nothing
+    assert near_duplicates(flat, pictures) == 0
 
 
 def test_rescaling_blurs_half_of_the_batch():

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from open_clip.model import CustomTextCLIP
 from open_clip.tokenizer import SimpleTokenizer
-from torch import Tensor
-from torch.nn.functional import cross_entropy, interpolate, one_hot
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate, normalize, one_hot
 from tqdm import tqdm
 
 from pgjr_lib import datasets
@@ -29,8 +29,11 @@ TEMPLATES = (
     "a cropped photo of a {}.", "a dark photo of a {}.",
 )  # fmt: skip
 TEXT_RATE = 0.3  # the text tower's share of the learning rate: faster, its captions collapse before images differ
-# (from this fraction of the training on, side / image_size): small inputs first, because they are fast
-SIDES = ((0.0, 0.5), (0.75, 1.0))
+# (from this fraction of the training on, sides / image_size to draw from): small inputs first, because they are
+# fast and because small images are in the prior's world; the last part is at the size the prior then asks for
+SIDES = ((0.0, (0.5, 0.75)), (0.7, (0.75, 1.0)))
+NEAR = 0.8  # similarity from which two thumbnails count as near-duplicates
+SELF_WEIGHT, SELF_TEMPERATURE = 0.5, 0.2  # of the self-supervised term
 CONTEXT = 20
 SUPERVISION = (
     "supervised by class names: contrastive training on Tiny-ImageNet images with captions made of the"
@@ -40,7 +43,7 @@ SUPERVISION = (
 
 def pretrain(
     images_root, names_tsv, out, *, epochs=20, minutes=None, image_size=64, batch_size=128,
-    learning_rate=2e-3, seed=0, limit=None, score_on=("digits",),
+    learning_rate=2e-3, seed=0, limit=None, score_on=("digits",), device="cpu",
 ):  # fmt: skip
     """Train the class-name prior and write weights, sidecar, token merges and card.
 
@@ -53,7 +56,9 @@ def pretrain(
         image_size: side of the input in pixels at the end of the training (and what the prior then asks for).
         batch_size, learning_rate, seed: of AdamW with a cosine schedule.
         limit: a fixed random subset of the images.
-        score_on: names of sets whose k-means scores go into the sidecar, beside those of raw pixels.
+        score_on: names of sets whose k-means scores go into the sidecar, beside those of raw pixels, with
+            the number of their images that have a near-duplicate among the training images.
+        device: where it trains; in bfloat16 where the device is fast at it.
 
     Returns:
         The sidecar as a dict.
@@ -75,20 +80,23 @@ def pretrain(
 
     torch.manual_seed(seed)
     model = CustomTextCLIP(**{k: v for k, v in config.items() if k != "custom_text"})
-    model = model.to(memory_format=torch.channels_last).train()
+    project = nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 128))
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
     sample = images[torch.randperm(len(images))[:512]]
-    centre(model, normalise(plain(sample, image_size // 2)), torch.stack([lines[0] for lines in tokens]))
-    towers = [[*model.visual.parameters()], [*model.text.parameters(), model.logit_scale]]
+    centre(model.train(), normalise(plain(sample, image_size // 2)), torch.stack([lines[0] for lines in tokens]))
+    model, project = model.to(device, memory_format=torch.channels_last), project.to(device)
+    images, labels, tokens = images.to(device), labels.to(device), [lines.to(device) for lines in tokens]
+    towers = [[*model.visual.parameters(), *project.parameters()], [*model.text.parameters(), model.logit_scale]]
     optimizer = torch.optim.AdamW([{"params": tower} for tower in towers], weight_decay=0.05)
     plan = f"{data.checksum} {image_size} {batch_size} {learning_rate} {seed} {epochs} {minutes}"
     checkpoint = out.with_suffix(".checkpoint.safetensors")
-    epoch, step, seconds = _resume(checkpoint, plan, model, optimizer)
+    trained = nn.ModuleDict({"model": model, "project": project})
+    epoch, step, seconds = _resume(checkpoint, plan, trained, optimizer)
     steps_an_epoch = len(labels) // batch_size
-    while (done := _progress(step, steps_an_epoch * epochs, seconds, minutes)) < 1:
-        generator = torch.Generator().manual_seed(seed * 10_007 + epoch)
+    half = torch.bfloat16 if fast_half(device) else None
+    while _progress(step, steps_an_epoch * epochs, seconds, minutes) < 1:
         torch.manual_seed(seed * 10_007 + epoch)  # an epoch's draws depend on its number only, so it can resume
-        order = torch.randperm(len(labels), generator=generator)
+        order = torch.randperm(len(labels))
         bar = tqdm(order.split(batch_size)[:steps_an_epoch], desc=f"epoch {epoch + 1}", mininterval=10)
         for batch in bar:
             start = time.perf_counter()
@@ -97,15 +105,19 @@ def pretrain(
                 break
             for group, share in zip(optimizer.param_groups, (1, TEXT_RATE), strict=True):
                 group["lr"] = share * learning_rate * min(done / 0.03 + 1e-3, 1) * _cosine(done)
-            side = round(image_size * [share for start_at, share in SIDES if done >= start_at][-1])
-            views = normalise(Augment(side, scale=(0.3, 1.0), grayscale=0.1, flip=0.5)(rescale(images[batch])))
-            classes, index = labels[batch].unique(return_inverse=True)
+            shares = [sides for start_at, sides in SIDES if done >= start_at][-1]
+            side = round(image_size * shares[torch.randint(len(shares), ())])
+            augment = Augment(side, scale=(0.3, 1.0), grayscale=0.1, flip=0.5)
+            views = torch.cat([normalise(augment(rescale(images[batch.to(device)]))) for _ in range(2)])
+            classes, index = labels[batch.to(device)].unique(return_inverse=True)
             texts = torch.stack([tokens[c][torch.randint(len(tokens[c]), ())] for c in classes])
-            half = fast_half("cpu")
-            with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
-                image = model.encode_image(views.contiguous(memory_format=torch.channels_last), normalize=True)
-                text = model.encode_text(texts, normalize=True)
-            loss = contrastive(image.float(), text.float(), index, model.logit_scale.exp())
+            with torch.autocast(torch.device(device).type, half or torch.bfloat16, enabled=half is not None):
+                pooled = model.visual.trunk(views.contiguous(memory_format=torch.channels_last))
+                image = normalize(model.visual.head(pooled).float(), dim=1)
+                text = model.encode_text(texts, normalize=True).float()
+                own = normalize(project(pooled).float(), dim=1)
+            loss = contrastive(image, text, index.repeat(2), model.logit_scale.exp())
+            loss = loss + SELF_WEIGHT * view_agreement(*own.chunk(2), SELF_TEMPERATURE)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -113,8 +125,10 @@ def pretrain(
             step, seconds = step + 1, seconds + time.perf_counter() - start
             bar.set_postfix(loss=f"{loss.item():.3f}", side=side, refresh=False)
         epoch += 1
-        _save(checkpoint, plan, model, optimizer, epoch, step, seconds)
-    sidecar = _write(out, model.eval(), config, data, names, step, batch_size, seconds, seed, image_size, score_on)
+        _save(checkpoint, plan, trained, optimizer, epoch, step, seconds)
+    sidecar = _write(
+        out, model.eval(), config, data, names, step, batch_size, seconds, seed, image_size, score_on, device
+    )
     checkpoint.unlink()
     return sidecar
 
@@ -161,6 +175,18 @@ def contrastive(image: Tensor, text: Tensor, index: Tensor, scale) -> Tensor:
     return (cross_entropy(logits, index) + cross_entropy(logits.T, positives / positives.sum(1, keepdim=True))) / 2
 
 
+def view_agreement(one: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """SimCLR's loss (Chen et al., 2020), the self-supervised term of SLIP (Mu et al., 2022).
+
+    Args:
+        one, other: (B, d) rows on the unit sphere, two views of each image.
+        temperature: of the softmax.
+    """
+    both = torch.cat([one, other])
+    logits = (both @ both.T / temperature).fill_diagonal_(-torch.inf)
+    return cross_entropy(logits, torch.arange(len(both), device=both.device).roll(len(one)))
+
+
 def rescale(images: Tensor) -> Tensor:
     """Scale a random half of the batch down (to 16 pixels at least) and up again, in four groups."""
     images = to_float(images).clone()
@@ -174,7 +200,8 @@ def rescale(images: Tensor) -> Tensor:
 
 def normalise(images: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1] -> the encoder's input."""
-    return (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (MEAN, STD))
+    return (images - mean) / std
 
 
 def read_names(path, class_names) -> dict[str, list[str]]:
@@ -221,7 +248,7 @@ def _cosine(done):
 
 
 def _save(path, plan, model, optimizer, epoch, step, seconds):
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors = {f"trained.{k}": v for k, v in model.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
     save_tensors(path, tensors, {"plan": plan, "epoch": str(epoch), "step": str(step), "seconds": str(seconds)})
@@ -234,7 +261,7 @@ def _resume(path, plan, model, optimizer):
     tensors, meta = load_tensors(path)
     if meta.get("plan") != plan:
         raise PGJRError(f"{path} is the checkpoint of another training: delete it, or repeat its arguments.")
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    model.load_state_dict({k.removeprefix("trained."): v for k, v in tensors.items() if k.startswith("trained.")})
     state = {}
     for key, value in tensors.items():
         if key.startswith("adam."):
@@ -244,7 +271,7 @@ def _resume(path, plan, model, optimizer):
     return int(meta["epoch"]), int(meta["step"]), float(meta["seconds"])
 
 
-def _write(out, model, config, data, names, step, batch_size, seconds, seed, image_size, score_on):
+def _write(out, model, config, data, names, step, batch_size, seconds, seed, image_size, score_on, device):
     fields = {
         "name": "class-name prior",
         "architecture": config,
@@ -257,23 +284,53 @@ def _write(out, model, config, data, names, step, batch_size, seconds, seed, ima
         },
         "captions": {"templates": TEMPLATES, "names": "all WordNet names of a class, drawn at random"},
         "tokenizer": f"{out.stem}.bpe.gz",
-        "training": {"steps": step, "batch_size": batch_size, "seconds": round(seconds), "seed": seed},
+        "training": {
+            "steps": step, "batch_size": batch_size, "views": 2, "seconds": round(seconds), "seed": seed,
+            "device": str(device), "self_supervised_weight": SELF_WEIGHT,
+            "sides": sorted({round(image_size * share) for _, shares in SIDES for share in shares}),
+        },
         "classes_seen": sorted(names),
     }  # fmt: skip
     save_prior(out, model.state_dict(), **fields)
-    fields["scores"] = {name: _score(out, name, image_size) for name in score_on}
+    fields["scores"] = {name: _score(out, name, image_size, data.images) for name in score_on}
     save_prior(out, model.state_dict(), **fields)
     atomic_write(out.parent / "README.md", card(out, fields))
     return fields
 
 
-def _score(weights, name, image_size):
+def near_duplicates(images: Tensor, others: Tensor, similarity: float = NEAR) -> int:
+    """How many of ``images`` have a near-duplicate among ``others``, by 16x16 thumbnails.
+
+    A pair counts if the cosine of its thumbnails and that of their edges (grey, without the border) both reach
+    ``similarity``: alike in colour alone, or in a frame alone, is not enough. Another crop of the same
+    photograph is not found, and a plain scene may be found by mistake: it is an estimate.
+
+    Args:
+        images, others: (N, 3, H, W) and (M, 3, h, w) uint8.
+    """
+
+    def thumbnails(pictures):
+        small = torch.cat([plain(part, 16) for part in pictures.split(2048)])
+        grey = small.mean(1)[:, 2:-2, 2:-2]
+        edges = torch.cat([grey.diff(dim=1).flatten(1), grey.diff(dim=2).flatten(1)], dim=1)
+        flat = small.flatten(1)
+        return normalize(flat - flat.mean(1, keepdim=True), dim=1), normalize(edges, dim=1)
+
+    (colour, edges), (other_colour, other_edges) = thumbnails(images), thumbnails(others)
+    return sum(
+        int((torch.minimum(c @ other_colour.T, e @ other_edges.T).amax(1) >= similarity).sum())
+        for c, e in zip(colour.split(512), edges.split(512), strict=True)
+    )
+
+
+def _score(weights, name, image_size, training_images):
     """k-means ACC and NMI in percent, mean over five seeds: the prior's embedding beside raw pixels."""
     data = datasets.load(name)
     prior = load_prior(f"file:{weights}")
     images = torch.from_numpy(data.images)
     embedding = torch.cat([prior.encode(plain(batch, image_size))[0] for batch in images.split(256)])
     rows = {"images": len(images), "split": data.split, "note": data.note}
+    rows["near_duplicates"] = near_duplicates(images, torch.from_numpy(training_images))
     for label, features in (("prior", embedding), ("pixels", to_float(images).flatten(1))):
         scores = kmeans_scores(features.numpy(), data.labels, len(data.class_names))
         rows[label] = {m: round(100 * sum(scores[m]) / len(scores[m]), 1) for m in ("acc", "nmi")}
@@ -286,7 +343,7 @@ def card(out, fields) -> str:
     scores = "\n".join(
         f"| {name} ({row['split']}, {row['images']:,}{', ' + row['note'] if row['note'] else ''})"
         f" | {row['prior']['acc']} / {row['prior']['nmi']}"
-        f" | {row['pixels']['acc']} / {row['pixels']['nmi']} |"
+        f" | {row['pixels']['acc']} / {row['pixels']['nmi']} | {row['near_duplicates']} |"
         for name, row in fields["scores"].items()
     )
     return f"""# class-name prior
@@ -299,9 +356,11 @@ captions made of the names of their classes. It is not CLIP, and it is not unsup
   {data["stored_side"]}x{data["stored_side"]} pixels and stored with loss. Nothing else; no digits.
 - Captions: every WordNet name of a class in {len(TEMPLATES)} templates such as "{TEMPLATES[1]}".
   Images of one class in a batch count as positives for each other.
-- Training: {training["steps"]:,} steps of {training["batch_size"]} images,
-  {training["seconds"] / 60:.1f} minutes on CPU, seed {training["seed"]};
-  random crops, flips, colour, down- and up-scaling.
+- Training: {training["steps"]:,} steps of {training["batch_size"]} images in two views each,
+  {training["seconds"] / 60:.1f} minutes on {training["device"]}, seed {training["seed"]};
+  random crops, flips, colour, down- and up-scaling, inputs of {", ".join(map(str, training["sides"]))} pixels.
+- Loss: contrastive between images and captions, plus {SELF_WEIGHT} times SimCLR's loss between the two views
+  (a self-supervised term on the image tower, as in SLIP).
 - Never scored with it, because it saw their labels: Tiny-ImageNet, ImageNet-10 (3 of its classes) and
   ImageNet-Dogs (1). Other sets also show objects of its classes (dogs, cats, birds, cars): the names it
   learned help there.
@@ -309,7 +368,10 @@ captions made of the names of their classes. It is not CLIP, and it is not unsup
 
 k-means on its embedding beside k-means on pixels, ACC / NMI in percent, mean over five seeds of 20 starts:
 
-| set | class-name prior | pixels |
-|---|---|---|
+| set | class-name prior | pixels | near-duplicates |
+|---|---|---|---|
 {scores}
+
+Near-duplicates: images of the set whose 16x16 thumbnail and its edges match a training image's (cosine of
+{NEAR} or more each). An estimate: other crops of one photograph are not found, and some pairs are only alike.
 """
