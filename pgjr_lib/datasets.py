@@ -7,52 +7,63 @@ its images is the order of their sorted paths. Nothing here imports torch.
 import hashlib
 import io
 import os
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pgjr_lib import official
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import read_json, write_json
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR10_RECORDS = 10_000  # images in each official file
-CIFAR10_MD5 = {
-    "data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "data_batch_4": "634d18415352ddfa80567beed471001a",
-    "data_batch_5": "482c414d41f54cd18b22e5b47cb7cb0f",
-    "test_batch": "40351d587109b95175f43aff81a1287e",
-}
 
 
 @dataclass(frozen=True)
 class SetInfo:
-    """What is known of a named set: classes, image side, splits, official coding, where to get it."""
+    """What is known of a named set: classes, image side, splits, official coding and layouts, where to get it."""
 
     classes: int
     side: int | None
     splits: tuple[str, ...]
     lossless: bool  # the official images are raw pixels, so any lossy file is a re-encoding
     source: str
+    class_names: tuple[str, ...] = ()  # checked where the set is read from class folders
+    official: tuple[str, ...] = ()  # folders of its official layouts, below the data root
+    counts: tuple[int, ...] = ()  # official images, split by split
 
 
 BOTH = ("train", "test")
+CIFAR = "www.cs.toronto.edu/~kriz/cifar.html"
+IMAGENET = ("imagenet/train", "imagenet/val")
 SETS = {
-    "digits": SetInfo(10, 8, ("all",), True, "it comes with scikit-learn"),
+    "digits": SetInfo(10, 8, ("all",), True, "it comes with scikit-learn", counts=(1797,)),
     "cifar10": SetInfo(
-        10, 32, BOTH, True, "unpack cifar-10-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html there"
+        10, 32, BOTH, True, f"unpack cifar-10-python.tar.gz of {CIFAR} there",
+        official.CIFAR10, ("cifar-10-batches-py", "cifar-10-batches-bin"), (50_000, 10_000),
     ),
-    "cifar20": SetInfo(20, 32, BOTH, True, "it is CIFAR-100 (www.cs.toronto.edu/~kriz/cifar.html) by superclass"),
-    "stl10": SetInfo(10, 96, BOTH, True, "STL-10 is at https://cs.stanford.edu/~acoates/stl10/"),
-    "imagenet-10": SetInfo(10, None, BOTH, False, "10 class folders of ImageNet (https://image-net.org)"),
-    "imagenet-dogs": SetInfo(15, None, BOTH, False, "15 class folders of ImageNet (https://image-net.org)"),
-    "tiny-imagenet": SetInfo(200, 64, BOTH, False, "get http://cs231n.stanford.edu/tiny-imagenet-200.zip"),
-}
+    "cifar20": SetInfo(
+        20, 32, BOTH, True, f"unpack cifar-100-python.tar.gz of {CIFAR} there: it is CIFAR-100 by superclass",
+        tuple(official.CIFAR20), ("cifar-100-python", "cifar-100-binary", "cifar100"), (50_000, 10_000),
+    ),
+    "stl10": SetInfo(
+        10, 96, BOTH, True, "unpack stl10_binary.tar.gz of https://cs.stanford.edu/~acoates/stl10/ there",
+        official.STL10, ("stl10_binary",), (5_000, 8_000),
+    ),
+    "imagenet-10": SetInfo(
+        10, None, BOTH, False, "10 class folders of ImageNet (https://image-net.org)",
+        official.IMAGENET10, IMAGENET, (13_000, 500),
+    ),
+    "imagenet-dogs": SetInfo(
+        15, None, BOTH, False, "15 class folders of ImageNet (https://image-net.org)",
+        official.IMAGENET_DOGS, IMAGENET, (19_500, 750),
+    ),
+    "tiny-imagenet": SetInfo(
+        200, 64, BOTH, False, "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there",
+        official=("tiny-imagenet-200",), counts=(100_000, 10_000),
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,20 +182,18 @@ def _locate(name, split, root):
     root, splits = Path(root).expanduser(), info.splits if split == "all" else (split,)
     if all((root / name / part).is_dir() for part in splits):
         files = [item for part in splits for item in _class_files(root / name / part, f"{name} ({part})")]
+        if info.class_names and (wrong := {c for c, _ in files} ^ set(info.class_names)):
+            raise PGJRError(
+                f"{root / name} is not {name}: class folder {min(wrong)} is missing or does not belong there."
+            )
         return _Source(name, split, root, files=tuple(files))
-    for folder, reader in (
-        ("cifar-10-batches-py", _cifar_pickles),
-        ("cifar-10-batches-bin", _cifar_binaries),
-    ):
-        suffix = ".bin" if reader is _cifar_binaries else ""
-        if name == "cifar10" and (root / folder).is_dir():
-            stems = [f"data_batch_{i}" for i in range(1, 6)] * ("train" in splits) + ["test_batch"] * ("test" in splits)
-            archives = tuple(root / folder / f"{stem}{suffix}" for stem in stems)
-            if missing := [path for path in archives if not path.is_file()]:
-                raise PGJRError(f"{missing[0]} is missing: unpack the whole of CIFAR-10 there ({info.source}).")
-            return _Source(name, split, root, archives=archives, reader=reader)
+    if (found := official.archives(name, root, splits)) is not None:
+        return _Source(name, split, root, archives=found[0], reader=found[1])
+    listed = [official.folders(name, root, part) for part in splits]
+    if all(listed):
+        return _Source(name, split, root, files=tuple(item for part in listed for item in part))
     looked = " and ".join(str(root / name / part) for part in splits)
-    looked += f" and {root / 'cifar-10-batches-py'}, {root / 'cifar-10-batches-bin'}" if name == "cifar10" else ""
+    looked += f" and {', '.join(str(root / folder) for folder in info.official)}" if info.official else ""
     raise PGJRError(f"{name} ({split}) was not found: looked for {looked}; to get it: {info.source}.")
 
 
@@ -291,46 +300,6 @@ def _digits(_):
     data = load_digits()
     grey = np.rint(data.images * (255 / 16)).astype(np.uint8)
     return np.repeat(grey[:, None], 3, axis=1), data.target.astype(np.int64), tuple("0123456789")
-
-
-def _cifar_binaries(paths):
-    """CIFAR-10's binary version: records of one label byte and 3,072 pixel bytes."""
-    parts = []
-    for path in paths:
-        if path.stat().st_size != CIFAR10_RECORDS * 3073:
-            raise PGJRError(f"{path} is truncated or no CIFAR-10 file: unpack cifar-10-binary.tar.gz again.")
-        parts.append(np.fromfile(path, dtype=np.uint8).reshape(-1, 3073))
-    records = np.concatenate(parts)
-    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64), CIFAR10_CLASSES
-
-
-def _cifar_pickles(paths):
-    """CIFAR-10's Python version: pickles with the official MD5 only, by a restricted unpickler."""
-    images, labels = [], []
-    for path in paths:
-        data = path.read_bytes()
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != CIFAR10_MD5[path.name]:
-            raise PGJRError(f"{path} is not the official CIFAR-10 file (MD5 differs): unpack the archive again.")
-        batch = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
-        images.append(batch[b"data"])
-        labels += batch[b"labels"]
-    pixels = np.concatenate(images).astype(np.uint8, copy=False).reshape(-1, 3, 32, 32)
-    return pixels, np.array(labels, dtype=np.int64), CIFAR10_CLASSES
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that knows numpy arrays and plain containers, and no other name."""
-
-    def find_class(self, module, name):
-        if module in {"numpy.core.multiarray", "numpy._core.multiarray"} and name == "_reconstruct":
-            return np._core.multiarray._reconstruct
-        if module == "numpy" and name in {"ndarray", "dtype"}:
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in protocol 2
-            return super().find_class(module, name)
-        raise PGJRError(
-            f"A CIFAR-10 batch names {module}.{name}, which no official file does: unpack the archive again."
-        )
 
 
 def _array_digest(source):

@@ -1,13 +1,12 @@
 """Image sets: layouts, order, splits, subsets, and one clear sentence for each kind of bad input."""
 
 import hashlib
-import pickle
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pgjr_lib import datasets
+from pgjr_lib import datasets, official
 from pgjr_lib.errors import PGJRError
 
 
@@ -51,22 +50,31 @@ def test_folder_takes_the_first_level_as_class_and_sorts_paths(folder):
 def test_named_set_in_folders_and_all_splits(tmp_path):
     for split in ("train", "test"):
         for c in ("a", "b"):
-            picture(tmp_path / "stl10" / split / c / "0.png")
-    assert datasets.load("stl10", "all", root=tmp_path).paths[0] == "stl10/train/a/0.png"
-    assert len(datasets.load("stl10", "all", root=tmp_path).labels) == 4
-    assert datasets.available("stl10", "test", tmp_path) and not datasets.available(
+            picture(tmp_path / "tiny-imagenet" / split / c / "0.png")
+    assert datasets.load("tiny-imagenet", "all", root=tmp_path).paths[0] == "tiny-imagenet/train/a/0.png"
+    assert len(datasets.load("tiny-imagenet", "all", root=tmp_path).labels) == 4
+    assert datasets.available("tiny-imagenet", "test", tmp_path) and not datasets.available(
         "cifar20", "test", tmp_path
     )
 
 
 def test_lossy_copies_of_a_lossless_set_are_noted(tmp_path):
-    for c in ("a", "b"):
+    for c in official.CIFAR10:
         picture(tmp_path / "cifar10" / "test" / c / "0.webp", lossless=True)
+    for c in official.STL10:
         picture(tmp_path / "stl10" / "test" / c / "0.webp", quality=80)
+    for c in ("a", "b"):
         picture(tmp_path / "tiny-imagenet" / "test" / c / "0.jpg")
     assert datasets.load("cifar10", root=tmp_path).note == ""
     assert datasets.load("stl10", root=tmp_path).note == "re-encoded"
     assert datasets.load("tiny-imagenet", root=tmp_path).note == ""
+
+
+def test_a_named_set_of_other_classes_is_refused(tmp_path):
+    for c in official.STL10[1:]:
+        picture(tmp_path / "stl10" / "test" / c / "0.png")
+    with pytest.raises(PGJRError, match="is not stl10: class folder airplane"):
+        datasets.load("stl10", root=tmp_path)
 
 
 def test_limit_is_a_fixed_sorted_subset():
@@ -146,57 +154,6 @@ def test_corrupt_image_is_named_refused_or_left_out(folder):
         datasets.load(f"folder:{folder}")
     data = datasets.load(f"folder:{folder}", skip_corrupt=True)
     assert len(data.labels) == 4 and data.note == "2 corrupt images left out"
-
-
-@pytest.fixture
-def cifar(tmp_path, monkeypatch):
-    """Both official layouts, three images a file, the test batch's MD5 admitted."""
-    monkeypatch.setattr(datasets, "CIFAR10_RECORDS", 3)
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 3072), dtype=np.uint8)
-    labels = [3, 1, 2]
-    (tmp_path / "py/cifar-10-batches-py").mkdir(parents=True)
-    batch = pickle.dumps({b"data": pixels, b"labels": labels}, protocol=2)
-    (tmp_path / "py/cifar-10-batches-py/test_batch").write_bytes(batch)
-    monkeypatch.setitem(datasets.CIFAR10_MD5, "test_batch", hashlib.md5(batch).hexdigest())
-    (tmp_path / "bin/cifar-10-batches-bin").mkdir(parents=True)
-    records = b"".join(bytes([y]) + x.tobytes() for y, x in zip(labels, pixels, strict=True))
-    (tmp_path / "bin/cifar-10-batches-bin/test_batch.bin").write_bytes(records)
-    return tmp_path, pixels.reshape(3, 3, 32, 32)
-
-
-@pytest.mark.parametrize("layout", ["py", "bin"])
-def test_cifar10_official_layouts(cifar, layout):
-    root, pixels = cifar
-    data = datasets.load("cifar10", root=root / layout)
-    assert (data.images == pixels).all() and data.labels.tolist() == [3, 1, 2]
-    assert data.class_names[3] == "cat" and data.note == ""
-    with pytest.raises(PGJRError, match="data_batch_1.*is missing"):
-        datasets.load("cifar10", "train", root=root / layout)
-
-
-def test_cifar10_damaged_files_are_refused(cifar):
-    root, _ = cifar
-    path = root / "bin/cifar-10-batches-bin/test_batch.bin"
-    path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(PGJRError, match=r"test_batch\.bin is truncated"):
-        datasets.load("cifar10", root=root / "bin")
-    path = root / "py/cifar-10-batches-py/test_batch"
-    path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(PGJRError, match="not the official CIFAR-10 file"):
-        datasets.load("cifar10", root=root / "py")
-
-
-def test_cifar10_pickle_cannot_run_code(cifar, monkeypatch):
-    class Evil:
-        def __reduce__(self):
-            return (open, ("/nowhere/owned", "w"))
-
-    root, _ = cifar
-    batch = pickle.dumps({b"data": Evil()}, protocol=2)
-    (root / "py/cifar-10-batches-py/test_batch").write_bytes(batch)
-    monkeypatch.setitem(datasets.CIFAR10_MD5, "test_batch", hashlib.md5(batch).hexdigest())
-    with pytest.raises(PGJRError, match="names .*open, which no official file does"):
-        datasets.load("cifar10", root=root / "py")
 
 
 def test_importing_datasets_does_not_import_torch():

@@ -13,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
+from pgjr_lib import datasets
 from pgjr_lib.companion.runs import read_record
 from pgjr_lib.priors import save_prior
 
@@ -44,10 +45,12 @@ def clone(tmp_path_factory):
     rng = np.random.default_rng(0)
     for name in SETS:
         for split in ("train", "test"):
-            for label, base in (("a", 60), ("b", 180)):
+            labels = datasets.SETS[name].class_names or ("a", "b")
+            for label in labels:
+                base = 60 + 120 * labels.index(label) / len(labels)
                 folder = root / "data" / name / split / label
                 folder.mkdir(parents=True)
-                for i in range(9):
+                for i in range(max(2, 18 // len(labels))):
                     pixels = np.clip(base + 40 * rng.standard_normal((32, 32, 3)), 0, 255).astype(np.uint8)
                     Image.fromarray(pixels).save(folder / f"{i}.png")
     torch.manual_seed(0)

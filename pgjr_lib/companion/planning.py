@@ -7,20 +7,12 @@ from pgjr_lib.companion import runs
 from pgjr_lib.errors import PGJRError
 
 FEATURE_VALUES = 512 + 64 * 49  # an embedding and a PCA-64 map of 7x7, at two bytes each
-OFFICIAL_COUNTS = {  # (train, test) images
-    "digits": (1797, 0),
-    "cifar10": (50_000, 10_000),
-    "cifar20": (50_000, 10_000),
-    "stl10": (5_000, 8_000),
-    "imagenet-10": (13_000, 500),
-    "imagenet-dogs": (19_500, 750),
-    "tiny-imagenet": (100_000, 10_000),
-}
 
 
 def _count(run: runs.RunConfig) -> int:
-    train, test = OFFICIAL_COUNTS[run.dataset]
-    return min({"train": train, "test": test, "all": train + test}[run.split], run.limit or train + test)
+    info = datasets.SETS[run.dataset]
+    count = sum(n for split, n in zip(info.splits, info.counts, strict=True) if run.split in (split, "all"))
+    return min(count, run.limit or count)
 
 
 def run_hours(run: runs.RunConfig, rates: dict) -> float:
