@@ -65,6 +65,6 @@ for name, found in OWNERS.items():
         # update: the records that exist already are kept while the missing ones are computed
         output: [update(path) for path in relative(found.own_record_paths)]
         params: experiment=name
-        threads: 2  # timed runs have the machine to themselves
+        threads: 2 if found.timed else 1  # timed runs have the machine to themselves
         message: f"computing the missing runs of {name}"
-        shell: "{PYTHON} -m pgjr_lib.cli run --profile {PROFILE} --experiment {params.experiment}"
+        shell: "OMP_NUM_THREADS={threads} {PYTHON} -m pgjr_lib.cli run --profile {PROFILE} --experiment {params.experiment}"

@@ -69,6 +69,21 @@ def cluster(features, k: int, seed: int = 0, n_init: int = 20, threads: int = 1)
         return KMeans(k, n_init=n_init, random_state=seed).fit(features)
 
 
+def landscape(features, labels, k: int | None = None, starts: int = 100, threads: int = 1) -> dict:
+    """Many single k-means starts on the same features: how well does inertia tell the better clustering?
+
+    Args:
+        features, labels, k, threads: as in :func:`kmeans_scores`.
+        starts: seeds 0, 1, ...; each is one start, where the protocol takes the best of 20.
+
+    Returns:
+        ``inertia`` and ``acc`` (in [0, 1]), each a list of one number a start.
+    """
+    k = len(np.unique(labels)) if k is None else k
+    found = [cluster(features, k, seed, 1, threads) for seed in range(starts)]
+    return {"inertia": [float(f.inertia_) for f in found], "acc": [accuracy(labels, f.labels_) for f in found]}
+
+
 def kmeans_scores(features, labels, k: int | None = None, seeds: int = 5, n_init: int = 20, threads: int = 1) -> dict:
     """Cluster ``seeds`` times and score each time.
 

@@ -66,7 +66,7 @@ def test_the_rule(differences, verdict):
     [(3, 5, "not run", "seen here"), (-3, 5, "not run", "not seen here"), (3, 3, "not run", "inconclusive")],
 )
 def test_claim_2_on_a_stand_in_never_speaks_of_the_paper(gain, seeds, paper, stand_in):
-    row = claims.ledger(paired(gain, seeds))[1]
+    row = claims.ledger({"components": paired(gain, seeds)})[1]
     assert (row["paper"], row["stand_in"]) == (paper, stand_in)
 
 
@@ -76,7 +76,7 @@ def test_claim_2_in_the_papers_setting(gain, verdict):
         record(r["config"]["method"], r["config"]["seed"], claims.score(r), "cifar10", epochs=2000, split="train")
         for r in paired(gain, 5)
     ]
-    row = claims.ledger(found)[1]
+    row = claims.ledger({"components": found})[1]
     assert (row["paper"], row["stand_in"]) == (verdict, "not run")
 
 
@@ -132,6 +132,21 @@ def test_claim_1_verdicts(found, verdict):
     assert claims.judge_convergence(found).verdict == verdict
 
 
+def test_claim_1_is_judged_set_by_set():
+    few = race(3, 2.0, 0.1)
+    other = [{**r, "config": {**r["config"], "dataset": "stl10"}} for r in race(3, 2.0, 0.1)]
+    finding = claims.judge_convergence(few + other)  # six pairs, but three a set
+    assert finding.verdict == "inconclusive" and "digits: 3 pairs" in finding.evidence
+    slow = [{**r, "config": {**r["config"], "dataset": "stl10"}} for r in race(5, 0.1, 2.0)]
+    assert claims.judge_convergence(race(5, 2.0, 0.1)).verdict == "yes"
+    assert claims.judge_convergence(race(5, 2.0, 0.1) + slow).verdict == "inconclusive"
+
+
+def test_a_claim_is_judged_on_its_own_experiment_only():
+    rows = claims.ledger({"sensitivity": paired(3.0, 5), "components": []})
+    assert {row["stand_in"] for row in rows} == {"not run"}
+
+
 def test_claim_1_is_open_while_training_still_gains():
     found = race(5, 2.0, 0.1)
     found[0]["history"][-1]["nmi"] += 0.05
@@ -154,7 +169,7 @@ def test_claim_4_needs_a_set_decided_each_way():
 
 
 def test_the_ledger_has_a_row_for_every_claim_even_with_no_records():
-    rows = claims.ledger([])
+    rows = claims.ledger({})
     assert [row["number"] for row in rows] == [1, 2, 3, 4, 5]
     assert {row["paper"] for row in rows} == {row["stand_in"] for row in rows} == {"not run"}
     assert len(claims.source_hash()) == 64

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from pgjr_lib.evaluation import accuracy, ari, cluster, kmeans_scores, nmi, normalise
+from pgjr_lib.evaluation import accuracy, ari, cluster, kmeans_scores, landscape, nmi, normalise
 
 TRUTH = [0, 0, 0, 1, 1, 1]
 
@@ -110,3 +110,13 @@ def test_features_that_are_not_finite_are_refused():
     features[3, 1] = np.nan
     with pytest.raises(ValueError, match="the features are not finite"):
         kmeans_scores(features, labels)
+
+
+def test_the_landscape_is_one_start_a_seed():
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(c, 0.1, (20, 3)) for c in ([4, 0, 0], [0, 4, 0], [0, 0, 4])])
+    found = landscape(points, np.repeat([0, 1, 2], 20), starts=12)
+    assert len(found["acc"]) == len(found["inertia"]) == 12 and max(found["acc"]) == 1.0
+    best = np.argmin(found["inertia"])
+    assert found["acc"][best] == 1.0
+    assert found == landscape(points, np.repeat([0, 1, 2], 20), starts=12)

@@ -61,7 +61,7 @@ def test_broken_yaml_is_one_sentence(tmp_path, monkeypatch):
 
 def test_unknown_profile_and_experiment_are_named(manifest):
     manifest()
-    with pytest.raises(PGJRError, match="no profile 'embeded': known are embedded, paper, published"):
+    with pytest.raises(PGJRError, match="no profile 'embeded': known are embedded, local, paper, published"):
         runs.plan("embeded")
     with pytest.raises(PGJRError, match="no experiment 'nothing'"):
         runs.experiment("embedded", "nothing")
@@ -80,6 +80,28 @@ def test_idfd_does_not_depend_on_the_jigsaw():
     assert idfd.hash() == idfd.model_copy(update={"n": 3, "mode": "sequential"}).hash()
 
 
+def test_what_is_recorded_besides_has_a_key_of_its_own_and_leaves_others_alone():
+    plain = RunConfig(**TINY)
+    assert "snapshots" not in plain.relevant() and "landscape" not in plain.relevant()
+    assert len({plain.hash(), RunConfig(**TINY, snapshots=2).hash(), RunConfig(**TINY, landscape=9).hash()}) == 3
+
+
+def test_only_the_first_seed_records_more_and_an_experiment_may_have_its_own_seeds(manifest):
+    manifest(lambda raw: raw["experiments"]["convergence"].update(seeds={"embedded": 2}))
+    found = runs.experiment("embedded", "convergence").runs
+    assert {(run.label, run.seed) for run in found if run.snapshots} == {
+        ("IDFD (no jigsaw)", 0), ("GJR", 0), ("pGJR", 0)}  # fmt: skip
+    assert len(found) == 6
+
+
+def test_a_run_of_two_experiments_belongs_to_the_timed_one(manifest):
+    manifest()
+    plan = runs.plan("embedded").experiments
+    assert plan["convergence"].timed and len(plan["convergence"].own_record_paths) == 9
+    assert not set(plan["main"].own_record_paths) & set(plan["convergence"].own_record_paths)
+    assert list(plan) == list(runs.load_manifest().experiments)
+
+
 def test_every_run_of_the_published_manifest_is_found_under_one_name(manifest):
     manifest()
     plan = runs.plan("embedded")
@@ -92,7 +114,7 @@ def test_every_run_of_the_published_manifest_is_found_under_one_name(manifest):
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
-    run = RunConfig(**TINY)
+    run = RunConfig(**TINY, snapshots=2, landscape=3)
     return run, root, execute(run, root, device="cpu")
 
 
@@ -109,7 +131,11 @@ def test_a_record_holds_history_scores_and_provenance(record):
     assert stored["provenance"]["config_hash"] == run.hash()
     assert stored["provenance"]["versions"]["torch"]
     assert stored["timings"]["total_s"] >= stored["timings"]["train_s"] > 0
-    assert not (root / "checkpoints" / f"{stored['key']}.safetensors").exists()
+    assert not list((root / "checkpoints").glob("*"))
+    assert len(stored["landscape"]["acc"]) == len(stored["landscape"]["inertia"]) == 3
+    frames = stored["snapshots"]["epochs"]
+    assert list(frames) == ["0", "1", "2"] and all(len(f["x"]) == len(f["y"]) == 96 for f in frames.values())
+    assert sorted(set(stored["snapshots"]["labels"])) == list(range(10))
 
 
 def test_the_golden_run_changes_only_with_the_results_version(record):
@@ -145,6 +171,7 @@ def test_a_killed_run_ends_in_the_same_record(record, tmp_path, monkeypatch):
     strip = lambda r: [{k: v for k, v in row.items() if k != "seconds"} for row in r["history"]]  # noqa: E731
     assert strip(resumed) == strip(whole)
     assert resumed["scores"] == whole["scores"]
+    assert resumed["snapshots"] == whole["snapshots"] and resumed["landscape"] == whole["landscape"]
 
 
 def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp_path, monkeypatch, record):
@@ -152,7 +179,7 @@ def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp
 
     def only_tiny(raw):
         raw["experiments"] = {"one": {"item": "F4", "title": "t", "notebook": "figure-4",
-                                      "variants": {"GJR": {k: v for k, v in TINY.items() if k not in
+                                      "variants": {"GJR": {k: v for k, v in run.model_dump(exclude_defaults=True).items() if k not in
                                                            ("dataset", "split", "limit")}}}}  # fmt: skip
         raw["profiles"]["embedded"] |= {"sets": {"digits": {"split": "all", "limit": 96}}, "seeds": {"cnn": 1},
                                         "common": {}, "methods": {}}  # fmt: skip

@@ -68,3 +68,48 @@ def test_panels_show_the_images_they_are_given():
     shown = [ax for ax in figure.axes if ax.images]
     assert [ax.get_title() for ax in shown] == ["one", "two", "three"]
     np.testing.assert_array_equal(shown[0].images[0].get_array(), image)
+
+
+def test_data_sets_say_what_was_used_and_what_the_prior_saw():
+    used = {**record("pixels", 0, 20, "cifar10"), "label": "k-means on pixels"}
+    used["data"] = {"name": "cifar10", "split": "test", "count": 10_000, "note": ""}
+    table = tables.data_sets([used]).set_index("set")
+    assert table.loc["cifar10", "used here"] == "test, 10,000" and table.loc["cifar10", "train"] == "50,000"
+    assert table.loc["stl10", "used here"] == "not run" and table.loc["cifar20", "classes"] == 20
+    assert table.loc["tiny-imagenet", "note"] == "prior saw these labels"
+
+
+def test_the_landscape_tells_what_equal_inertia_hides():
+    made = {**record("prior", 0, 40), "label": "prior", "landscape": {"inertia": [100.0, 100.5, 120.0],
+                                                                      "acc": [0.40, 0.60, 0.20]}}  # fmt: skip
+    (row,) = tables.landscapes([made]).to_dict("records")
+    assert row["at the lowest inertia"] == "40.0" and row["highest"] == "60.0" and row["starts"] == 3
+    assert row["within 1 % of it"] == "40.0 to 60.0 (2 starts)"
+    ax = figures.landscape([made]).axes[0]
+    assert ax.lines[1].get_xdata()[0] == 100.0 and ax.lines[1].get_ydata()[0] == pytest.approx(40)
+
+
+@pytest.fixture
+def study():
+    means = {"start": 40, "τ1 = 0.1": 40, "τ1 = 1": 44, "α = 0": 38, "α = 1": 40}
+    return [{**record("pgjr", seed, mean + seed), "label": label} for label, mean in means.items() for seed in range(3)]
+
+
+def test_sensitivity_is_one_panel_a_setting_and_one_row_a_value(study):
+    table = tables.sensitivity(study, "start").set_index(["setting", "value"])
+    assert table.loc[("τ1", "1"), "NMI against the start"] == "+4.0" and table.loc[("α", "0"), "NMI"] == "39.0 ± 1.0"
+    assert tables.best_setting(study) == "on digits the means run from 39.0 (α = 0) to 45.0 (τ1 = 1) NMI points"
+    assert tables.best_setting([]) == "Not run" and tables.sensitivity([], "start").empty
+    drawn = [ax for ax in figures.sensitivity(study, "start").axes if ax.lines]
+    assert [ax.get_title() for ax in drawn] == ["τ1", "α"]
+    assert drawn[0].lines[2].get_ydata().tolist() == pytest.approx([41, 45])
+
+
+def test_distributions_draw_every_moment_of_every_method():
+    frames = {str(epoch): {"x": [0.0, 1.0, 2.0], "y": [1.0, 0.0, epoch]} for epoch in (0, 5, 10)}
+    made = {**record("gjr", 0, 40, history=curve(1.0)), "label": "GJR",
+            "snapshots": {"labels": [0, 1, 1], "epochs": frames}}  # fmt: skip
+    figure = figures.distributions([made, {**made, "label": "IDFD"}])
+    assert len(figure.axes) == 6 and figure.axes[2].get_title() == "epoch 10"
+    assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 3
+    assert tables.distributions([made])["NMI at the end"].tolist() == ["60.0"]

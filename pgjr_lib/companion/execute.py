@@ -13,7 +13,8 @@ from tqdm import tqdm
 from pgjr_lib import datasets, evaluation, features
 from pgjr_lib.augment import Augment, plain
 from pgjr_lib.companion.provenance import provenance
-from pgjr_lib.companion.runs import RESULTS_VERSION, RunConfig, feature_folder, key, record_path
+from pgjr_lib.companion.runs import LABELS_SEEN, RESULTS_VERSION, RunConfig, feature_folder, key, record_path
+from pgjr_lib.companion.snapshots import Snapshots
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.jigsaw import ChannelMix, GridJigsaw, Permuted
 from pgjr_lib.losses import MemoryBank
@@ -22,7 +23,6 @@ from pgjr_lib.storage import write_json
 from pgjr_lib.training import FeatureSource, ImageSource, TrainingOptions, embed, fit
 
 CURVE_SAMPLES, CURVE_RESTARTS = 5000, 10  # the protocol of curves; final scores use all samples and 20 restarts
-LABELS_SEEN = ("tiny-imagenet", "imagenet-10", "imagenet-dogs")  # sets with classes the class-name prior was taught
 JIGSAW_SEED = 7_000_003  # the jigsaw draws apart, so that paired runs share the start of everything else
 
 
@@ -58,7 +58,8 @@ def execute(run: RunConfig, root: Path, device: str | None = None) -> dict:
     record["timings"]["extract_s"] = extracted.manifest["seconds"] if extracted else 0.0
     record["timings"]["total_s"] = time.perf_counter() - started
     write_json(record_path(run, root), record)
-    (root / "checkpoints" / f"{run_key}.safetensors").unlink(missing_ok=True)
+    for leftover in (root / "checkpoints").glob(f"{run_key}*"):
+        leftover.unlink()
     return record
 
 
@@ -144,8 +145,9 @@ def _baseline(run: RunConfig, root: Path, device: str) -> dict:
             extra["view_mean"] = found.view_embeddings.float().mean(0).numpy()
         extra = {name: evaluation.kmeans_scores(p, labels, seeds=run.kmeans_seeds) for name, p in extra.items()}
     scores = {"plain": evaluation.kmeans_scores(points, labels, seeds=run.kmeans_seeds), **extra}
+    landscape = evaluation.landscape(points, labels, starts=run.landscape) if run.landscape else None
     timings = {"train_s": 0.0, "evaluate_s": time.perf_counter() - began}
-    result = {"history": [], "scores": scores, "timings": timings, "image_set": described}
+    result = {"history": [], "scores": scores, "timings": timings, "image_set": described, "landscape": landscape}
     return result if run.method == "pixels" else {**result, "features": found}
 
 
@@ -165,24 +167,26 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
         augment = Augment(size, scale=(run.crop_scale, 1.0))
         source = ImageSource(torch.from_numpy(image_set.images).to(device), augment, lambda x: plain(x, size))
         model = make_cnn(run).to(device, memory_format=torch.channels_last)
-    if len(np.unique(labels)) > len(labels):
-        raise PGJRError(f"{run.dataset} has more classes than images.")
     bank = MemoryBank(len(source), run.dim, run.bank_momentum).to(device)
     scored: list[float] = []
+    snapshots = Snapshots(root / "checkpoints", run_key, run.snapshots, run.epochs, labels)
 
-    def curve() -> dict[str, float]:
+    def curve(epoch: int) -> dict[str, float]:
         began = time.perf_counter()
-        scores = curve_scores(embed(model, source).numpy(), labels)
+        points = embed(model, source).numpy()
+        scores = curve_scores(points, labels) if epoch % run.eval_every == 0 or epoch == run.epochs else {}
+        snapshots.keep(epoch, points)
         scored.append(time.perf_counter() - began)
         return scores
 
     if run.method == "pgjr":
         bank.write(embed(model, source).to(device))  # the head starts from a good place, and so does its bank
-    start = {"epoch": 0, "seconds": 0.0, "loss": None, "instance": None, "decorrelation": None, **curve()}
+    start = {"epoch": 0, "seconds": 0.0, "loss": None, "instance": None, "decorrelation": None, **curve(0)}
     bar = tqdm(total=run.epochs, desc=run.label or run.method, unit="epoch", disable=not sys.stderr.isatty())
 
     def on_epoch(epoch: int, row: dict) -> dict:
-        scores = curve() if epoch % run.eval_every == 0 or epoch == run.epochs else {}
+        due = epoch % run.eval_every == 0 or epoch == run.epochs or epoch in snapshots.epochs
+        scores = curve(epoch) if due else {}
         bar.update(epoch - bar.n)
         if bar.disable:
             said = f", NMI {scores['nmi']:.3f}" if scores else ""
@@ -198,13 +202,14 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
     checkpoint = root / "checkpoints" / f"{run_key}.safetensors"
     history = fit(model, source, bank, options, checkpoint=checkpoint, identity=run_key, on_epoch=on_epoch)
     bar.close()
-    began = time.perf_counter()
-    scores = {"plain": evaluation.kmeans_scores(embed(model, source).numpy(), labels, seeds=run.kmeans_seeds)}
+    began, points = time.perf_counter(), embed(model, source).numpy()
+    scores = {"plain": evaluation.kmeans_scores(points, labels, seeds=run.kmeans_seeds)}
     if run.method != "pgjr":
         scores["bank"] = evaluation.kmeans_scores(bank.vectors.cpu().numpy(), labels, seeds=run.kmeans_seeds)
     timings = {"train_s": history[-1]["seconds"], "evaluate_s": sum(scored) + time.perf_counter() - began}
+    landscape = evaluation.landscape(points, labels, starts=run.landscape) if run.landscape else None
     return {"history": [start, *history], "scores": scores, "timings": timings, "image_set": described,
-            "features": found}  # fmt: skip
+            "landscape": landscape, "snapshots": snapshots.drawn(), "features": found}  # fmt: skip
 
 
 def _peak_memory_mb(device: str) -> float:

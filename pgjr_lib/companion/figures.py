@@ -10,6 +10,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":")
+MARKERS = ("o", "^")
 METRICS = ("nmi", "acc", "ari")
 
 plt.rcParams.update({
@@ -138,5 +139,69 @@ def differences(table):
         yticklabels=table["comparison"],
         xlabel="difference in NMI points, 95 % interval",
     )
+    figure.tight_layout()
+    return figure
+
+
+def distributions(records: list[dict], class_names=()):
+    """Figure 5: t-SNE of the features, one row a record and one column an epoch; colours and marks are classes."""
+    columns = max(len(record["snapshots"]["epochs"]) for record in records)
+    figure, axes = plt.subplots(len(records), columns, figsize=(1.9 * columns, 2.1 * len(records) + 0.5), squeeze=False)
+    for line, record in zip(axes, records, strict=True):
+        shown, labels = record["snapshots"]["epochs"], np.array(record["snapshots"]["labels"])
+        for ax, (epoch, frame) in zip(line, shown.items(), strict=True):
+            x, y = np.array(frame["x"]), np.array(frame["y"])
+            for c in np.unique(labels):
+                name = class_names[c] if len(class_names) else str(c)
+                style = {"s": 5, "lw": 0, "marker": MARKERS[c // 6 % 2], "color": PALETTE[c % 6], "label": name}
+                ax.scatter(x[labels == c], y[labels == c], **style)
+            ax.set(xticks=[], yticks=[], title=f"epoch {epoch}")
+        line[0].set_ylabel(record["label"])
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower center", ncols=min(len(names), 10), markerscale=3, handletextpad=0)
+    figure.tight_layout(rect=(0, 0.12 / len(records) + 0.02, 1, 1))
+    return figure
+
+
+def sensitivity(records: list[dict], default: str):
+    """Figure 7: NMI against one setting at a time; a variant's label reads "setting = value".
+
+    Marks are seeds, lines their means; the dotted line is the ``default``, the same in all panels.
+    """
+    nmi = lambda group: [100 * np.mean(r["scores"]["plain"]["nmi"]) for r in group]  # noqa: E731
+    groups: dict[str, dict[str, list]] = {}
+    for record in records:
+        setting, _, value = record["label"].partition(" = ")
+        if value:
+            groups.setdefault(setting, {}).setdefault(value, []).append(record)
+    centre = nmi([record for record in records if record["label"] == default])
+    rows = -(-len(groups) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(9, 2.5 * rows), sharey=True, squeeze=False)
+    for ax in axes.flat[len(groups) :]:
+        ax.set_axis_off()
+    for ax, (setting, values) in zip(axes.flat, groups.items(), strict=False):
+        columns = [nmi(group) for group in values.values()]
+        for x, column in enumerate(columns):
+            ax.plot([x] * len(column), column, ".", color=PALETTE[0], alpha=0.5)
+        ax.plot(range(len(columns)), [np.mean(column) for column in columns], color=PALETTE[0])
+        ax.axhline(np.mean(centre), color=PALETTE[1], ls=":", label=f"the default, {default}")
+        ax.set(title=setting, xticks=range(len(columns)), xticklabels=list(values))
+    for line in axes:
+        line[0].set_ylabel("NMI, points")
+    axes[0, 0].legend(fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def landscape(records: list[dict]):
+    """Inertia against ACC of single k-means starts, one panel a record; the lowest inertia is marked."""
+    figure, axes = plt.subplots(1, len(records), figsize=(3.2 * len(records), 3), squeeze=False)
+    for ax, record in zip(axes[0], records, strict=True):
+        inertia, acc = np.array(record["landscape"]["inertia"]), 100 * np.array(record["landscape"]["acc"])
+        ax.plot(inertia, acc, ".", color=PALETTE[0], alpha=0.6)
+        ax.plot(inertia.min(), acc[inertia.argmin()], "o", ms=9, mfc="none", color=PALETTE[1], label="lowest inertia")
+        ax.set(title=record["label"], xlabel="inertia")
+        ax.legend(fontsize=8)
+    axes[0, 0].set_ylabel("ACC, points")
     figure.tight_layout()
     return figure

@@ -41,13 +41,13 @@ def describe(profile: str) -> str:
             lines.append(f"  {name:<14} {found} of {len(wanted)} records are committed")
         return "\n".join([*lines, "", "nothing is trained."])
     hours, done, seen, encoded = 0.0, 0, {}, {}
-    lines.append(f"  {'experiment':<14} {'runs':>5} {'new':>5} {'hours':>8}")
+    lines.append(f"  {'experiment':<14} {'runs':>5} {'new':>5} {'hours':>8} {'minutes a run':>14}")
     missing = {}
     for name in manifest.experiments:
         found = runs.experiment(profile, name)
         new = [run for run in found.runs if run.hash() not in seen]
         seen |= {run.hash(): run for run in new}
-        cost = 0.0
+        cost, longest = 0.0, max((run_hours(run, chosen.rates) for run in new), default=0.0)
         for run in new:
             if datasets.available(run.dataset, run.split):
                 try:
@@ -63,7 +63,7 @@ def describe(profile: str) -> str:
             if (config := run.features()) is not None:
                 encoded[config.model_dump_json()] = (config, _count(run))
         hours += cost
-        lines.append(f"  {name:<14} {len(found.runs):>5} {len(new):>5} {cost:>8.2f}")
+        lines.append(f"  {name:<14} {len(found.runs):>5} {len(new):>5} {cost:>8.2f} {longest * 60:>14.1f}")
     encoding = sum(count * (1 + config.views) for config, count in encoded.values())
     disk = sum(count * (1 + config.views) * FEATURE_VALUES * 2 for config, count in encoded.values())
     lines += [

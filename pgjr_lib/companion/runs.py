@@ -22,14 +22,16 @@ from pgjr_lib.storage import read_json
 
 RESULTS_VERSION = 1  # raise it when a change of the code changes results: old records are then computed anew
 
+LABELS_SEEN = ("tiny-imagenet", "imagenet-10", "imagenet-dogs")  # sets with classes the class-name prior was taught
+EXTRAS = ("landscape", "snapshots")  # what is recorded besides; at 0 they leave the key as it was
 DATA = ("dataset", "split", "limit", "image_size", "kmeans_seeds")
 PRIOR = ("prior", "views", "crop_scale", "flip", "map_channels")
 TRAINING = ("epochs", "batch_size", "lr", "tau1", "tau2", "alpha", "bank_momentum", "momentum", "weight_decay",
-            "dim", "precision", "eval_every", "seed")  # fmt: skip
+            "dim", "precision", "eval_every", "seed", *EXTRAS)  # fmt: skip
 JIGSAW = ("jigsaw", "mode", "combine", "n", "g", "per_channel", "beta")
 READS = {  # the fields each method's result depends on
-    "pixels": DATA,
-    "prior": (*DATA, *PRIOR),
+    "pixels": (*DATA, "landscape"),
+    "prior": (*DATA, *PRIOR, "landscape"),
     "pgjr": (*DATA, *PRIOR, *TRAINING, *JIGSAW, "map", "branch"),
     "idfd": (*DATA, *TRAINING, "backbone", "crop_scale"),
     "gjr": (*DATA, *TRAINING, *JIGSAW, "backbone", "at", "crop_scale"),
@@ -47,7 +49,10 @@ class Strict(BaseModel):
 
 
 class RunConfig(Strict):
-    """One run. Symbols as on the method page; sizes in pixels; ``limit`` None takes every image."""
+    """One run. Symbols as on the method page; sizes in pixels; ``limit`` None takes every image.
+
+    ``landscape`` single starts of k-means and ``snapshots`` of the features through training are recorded too.
+    """
 
     method: Literal["pixels", "prior", "pgjr", "idfd", "gjr"]
     dataset: str
@@ -84,11 +89,14 @@ class RunConfig(Strict):
     precision: Literal["fp32", "bf16"] = "fp32"
     eval_every: int = Field(1, ge=1)
     seed: int = Field(0, ge=0)
+    landscape: int = Field(0, ge=0)
+    snapshots: int = Field(0, ge=0)
     label: str = ""
 
     def relevant(self) -> dict:
         """The fields the result depends on, in a fixed order."""
-        return {name: getattr(self, name) for name in ("method", *READS[self.method])}
+        names = [name for name in READS[self.method] if name not in EXTRAS or getattr(self, name)]
+        return {name: getattr(self, name) for name in ("method", *names)}
 
     def hash(self) -> str:
         """16 hexadecimal digits over :meth:`relevant` and ``RESULTS_VERSION``."""
@@ -128,6 +136,8 @@ class ExperimentEntry(Strict):
     title: str
     notebook: str
     sets: dict[str, list[str]] = {}  # profile -> the sets used there; all of the profile's where absent
+    seeds: dict[str, int] = {}  # profile -> seeds, where they are not the profile's
+    timed: bool = False  # its seconds are shown, so its runs have the machine to themselves
     variants: dict[str, dict[str, object]]
 
 
@@ -147,6 +157,7 @@ class Experiment:
     item: str
     title: str
     notebook: str
+    timed: bool
     runs: list[RunConfig]
     record_paths: list[Path] = field(default_factory=list)
     own_record_paths: list[Path] = field(default_factory=list)
@@ -219,7 +230,8 @@ def experiment(profile: str, name: str) -> Experiment:
     manifest = load_manifest()
     _named(manifest.profiles, profile, "profile")
     entry = _named(manifest.experiments, name, "experiment")
-    return Experiment(name, entry.item, entry.title, entry.notebook, _runs(manifest, profile, name, "experiments.yaml"))
+    chosen = _runs(manifest, profile, name, "experiments.yaml")
+    return Experiment(name, entry.item, entry.title, entry.notebook, entry.timed, chosen)
 
 
 def plan(profile: str, root: Path | None = None) -> Plan:
@@ -233,7 +245,8 @@ def plan(profile: str, root: Path | None = None) -> Plan:
     _named(manifest.profiles, profile, "profile")
     experiments, features, taken = {}, {}, set()
     published = published_records() if manifest.profiles[profile].records else {}
-    for name in manifest.experiments:
+    # a run that several experiments show belongs to the timed one, so that it is timed alone
+    for name in sorted(manifest.experiments, key=lambda n: not manifest.experiments[n].timed):
         found = experiment(profile, name)
         if manifest.profiles[profile].records:
             paths = [published[run.hash()] for run in found.runs if run.hash() in published]
@@ -247,7 +260,7 @@ def plan(profile: str, root: Path | None = None) -> Plan:
         experiments[name] = Experiment(
             **{**vars(found), "record_paths": paths, "own_record_paths": own, "feature_dirs": list(needed)}
         )
-    return Plan(profile, experiments, features)
+    return Plan(profile, {name: experiments[name] for name in manifest.experiments}, features)
 
 
 def build_root(profile: str) -> Path:
@@ -358,9 +371,10 @@ def _runs(manifest: Manifest, profile: str, name: str, where: str) -> list[RunCo
             if "$prior" in str(values.get("prior")):  # a control may wrap the profile's prior
                 values["prior"] = values["prior"].replace("$prior", str(chosen.common.get("prior")))
             kind = {"pgjr": "head", "idfd": "cnn", "gjr": "cnn"}.get(method)
-            for seed in range(chosen.seeds.get(kind, 1) if kind else 1):
+            for seed in range(entry.seeds.get(profile, chosen.seeds.get(kind, 1)) if kind else 1):
                 place = f"{where}: experiments.{name}.variants.{label} (profile {profile})"
-                runs.append(validated(RunConfig, {**values, "seed": seed}, place))
+                extras = {extra: 0 for extra in EXTRAS} if seed else {}  # the first seed's are enough
+                runs.append(validated(RunConfig, {**values, **extras, "seed": seed}, place))
     return runs
 
 

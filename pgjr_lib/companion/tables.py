@@ -6,7 +6,9 @@ import html
 import numpy as np
 import pandas as pd
 
+from pgjr_lib import datasets
 from pgjr_lib.companion import claims
+from pgjr_lib.companion.runs import LABELS_SEEN
 
 METRICS = ("nmi", "acc", "ari")
 
@@ -28,6 +30,75 @@ def components(records: list[dict]) -> pd.DataFrame:
         row["k-means sd (NMI)"] = f"{np.mean(spread):.1f}"
         row["seeds"] = len(group)
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def data_sets(records: list[dict]) -> pd.DataFrame:
+    """Table 1: the sets of the protocol, and what of them the records used."""
+    used = {r["data"]["name"]: r["data"] for r in records}
+    rows = []
+    for name, info in datasets.SETS.items():
+        data = used.get(name)
+        rows.append({
+            "set": name, "classes": info.classes, "side": info.side or "varies",
+            **{part: f"{count:,}" for part, count in zip(("train", "test"), info.counts, strict=False)},
+            "used here": f"{data['split']}, {data['count']:,}" if data else "not run",
+            "note": "prior saw these labels" if name in LABELS_SEEN else data["note"] if data else "",
+        })  # fmt: skip
+    return pd.DataFrame(rows).fillna("")
+
+
+def distributions(records: list[dict]) -> pd.DataFrame:
+    """NMI at the first and the last of Figure 5's moments, one row a record."""
+    rows = []
+    for record in records:
+        first, last = record["history"][0], record["history"][-1]
+        rows.append({
+            "set": record["config"]["dataset"], "method": record["label"], "epochs": last["epoch"],
+            "NMI at the start": f"{100 * first['nmi']:.1f}", "NMI at the end": f"{100 * last['nmi']:.1f}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def sensitivity(records: list[dict], default: str) -> pd.DataFrame:
+    """Figure 7's means: one row a setting and value, with the paired difference from ``default``."""
+    rows = []
+    for label in dict.fromkeys(record["label"] for record in records if " = " in record["label"]):
+        setting, _, value = label.partition(" = ")
+        group = [record for record in records if record["label"] == label]
+        row = {"setting": setting, "value": value, "NMI": mean_sd(map(claims.score, group)),
+               "ACC": mean_sd(claims.score(record, "acc") for record in group)}  # fmt: skip
+        found = comparisons([r for r in records if r["label"] in (label, default)], [(label, default)])
+        row["NMI against the start"] = found["NMI difference"].iloc[0] if len(found) else ""
+        rows.append({**row, "seeds": len(group)})
+    return pd.DataFrame(rows)
+
+
+def best_setting(records: list[dict]) -> str:
+    """Which variant of Figure 7 has the highest mean NMI on each set, in a sentence; "Not run" without records."""
+    told = []
+    for (dataset,), group in _grouped(records, "dataset").items():
+        means = {
+            label: np.mean([claims.score(r) for r in found]) for (label,), found in _grouped(group, "label").items()
+        }
+        best, worst = max(means, key=means.get), min(means, key=means.get)
+        told.append(
+            f"on {dataset} the means run from {means[worst]:.1f} ({worst}) to {means[best]:.1f} ({best}) NMI points"
+        )
+    return "; ".join(told) or "Not run"
+
+
+def landscapes(records: list[dict]) -> pd.DataFrame:
+    """What single k-means starts reach on the same features, in ACC points."""
+    rows = []
+    for record in records:
+        inertia, acc = (np.array(record["landscape"][name]) for name in ("inertia", "acc"))
+        near = acc[inertia <= 1.01 * inertia.min()]
+        rows.append({
+            "features": record["label"], "starts": len(acc), "lowest": f"{100 * acc.min():.1f}",
+            "highest": f"{100 * acc.max():.1f}", "at the lowest inertia": f"{100 * acc[inertia.argmin()]:.1f}",
+            "within 1 % of it": f"{100 * near.min():.1f} to {100 * near.max():.1f} ({len(near)} starts)",
+        })  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -55,8 +126,8 @@ def convergence(records: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ledger(records: list[dict]) -> pd.DataFrame:
-    """The claims with their verdicts."""
+def ledger(records: dict[str, list[dict]]) -> pd.DataFrame:
+    """The claims with their verdicts, from the records of each experiment."""
     rows = claims.ledger(records)
     return pd.DataFrame({
         "claim": [f"{row['number']}. {row['statement']}" for row in rows],
