@@ -29,6 +29,7 @@ plan: .venv/installed  ## print the runs, hours and disk of PROFILE
 bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python benchmarks/loss.py
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/features.py
 
 serve: book      ## show the book of PROFILE on http://127.0.0.1:$(PORT)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/$(PROFILE)/html $(PORT)

@@ -84,6 +84,34 @@ def landscape(features, labels, k: int | None = None, starts: int = 100, threads
     return {"inertia": [float(f.inertia_) for f in found], "acc": [accuracy(labels, f.labels_) for f in found]}
 
 
+def exemplars(features, labels, count: int, k: int | None = None, threads: int = 1) -> dict:
+    """One clustering (seed 0) to look at.
+
+    Args:
+        features, labels, k, threads: as in :func:`kmeans_scores`.
+        count: images of each cluster to name.
+
+    Returns:
+        ``confusion``: rows are classes, columns clusters, those matched to classes first and in their order;
+        ``nearest`` and ``farthest``: for each column, the rows of ``features`` nearest to and farthest from its
+        centre.
+    """
+    k = len(np.unique(labels)) if k is None else k
+    found = cluster(features, k, 0, threads=threads)
+    table = contingency_matrix(np.asarray(labels), found.labels_)
+    matched = linear_sum_assignment(-table)[1].tolist()
+    order = [*matched, *(c for c in range(table.shape[1]) if c not in matched)]
+    names = np.unique(found.labels_)
+    distance = found.transform(normalise(features)).min(1)
+    sorted_rows = [np.flatnonzero(found.labels_ == names[c]) for c in order]
+    sorted_rows = [rows[np.argsort(distance[rows], kind="stable")].tolist() for rows in sorted_rows]
+    return {
+        "confusion": table[:, order].tolist(),
+        "nearest": [rows[:count] for rows in sorted_rows],
+        "farthest": [rows[::-1][:count] for rows in sorted_rows],
+    }
+
+
 def kmeans_scores(features, labels, k: int | None = None, seeds: int = 5, n_init: int = 20, threads: int = 1) -> dict:
     """Cluster ``seeds`` times and score each time.
 

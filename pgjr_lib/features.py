@@ -89,7 +89,7 @@ def extract(
     chunks = torch.arange(len(data.labels)).split(CHUNK)
     labels = torch.from_numpy(data.labels)
     paths = [folder / f"chunk-{c:05d}.safetensors" for c in range(len(chunks))]
-    for c in _progress(range(index, len(chunks), count), f"{data.name} ({data.split})"):
+    for c in _progress(range(index, len(chunks), count), f"{data.name} ({data.split})", CHUNK * (1 + config.views)):
         _make(paths[c], stamp, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]})
     notes = [_note(path, stamp) for path in [folder / "pca.safetensors", *paths]]
     if not all(notes):
@@ -231,8 +231,8 @@ def _finished(folder, key, skip_corrupt):
     return None if left_out and not skip_corrupt else found
 
 
-def _progress(items, name):
-    """A bar on a terminal; elsewhere a line every tenth, with rate and time left."""
+def _progress(items, name, encodings):
+    """A bar on a terminal; elsewhere a line every tenth, with rate (``encodings`` a chunk) and time left."""
     if sys.stderr.isatty():
         yield from tqdm(items, desc=f"features of {name}", unit="chunk")
         return
@@ -241,8 +241,5 @@ def _progress(items, name):
         yield item
         if i * 10 // len(items) > last or i == len(items):
             last, spent = i * 10 // len(items), time.perf_counter() - start
-            left = spent / i * (len(items) - i)
-            print(
-                f"features of {name}: {i}/{len(items)} chunks, {spent:.0f} s, {left:.0f} s left",
-                file=sys.stderr,
-            )
+            told = f"{i}/{len(items)} chunks, {i * encodings / spent:.0f} images/s, {spent / i * (len(items) - i):.0f} s left"
+            print(f"features of {name}: {told}", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from pgjr_lib.evaluation import accuracy, ari, cluster, kmeans_scores, landscape, nmi, normalise
+from pgjr_lib.evaluation import accuracy, ari, cluster, exemplars, kmeans_scores, landscape, nmi, normalise
 
 TRUTH = [0, 0, 0, 1, 1, 1]
 
@@ -120,3 +120,16 @@ def test_the_landscape_is_one_start_a_seed():
     best = np.argmin(found["inertia"])
     assert found["acc"][best] == 1.0
     assert found == landscape(points, np.repeat([0, 1, 2], 20), starts=12)
+
+
+def test_exemplars_are_matched_to_classes_and_ordered_by_distance():
+    centres = np.array([[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]])
+    offsets = np.array([[0.0, 0, 0], [0.5, 0.5, 0.5], [1, 1, 1]])
+    points = (centres[:, None] + offsets).reshape(-1, 3)  # of each three, the first lies on its centre's axis
+    labels = np.repeat([2, 0, 1], 3)
+    found = exemplars(points, labels, 1)
+    assert found["confusion"] == [[3, 0, 0], [0, 3, 0], [0, 0, 3]]  # columns follow the classes
+    assert found["farthest"] in ([[3], [6], [0]], [[5], [8], [2]])
+    assert [rows[0] // 3 for rows in found["nearest"]] == [1, 2, 0]
+    found = exemplars(points, labels, 2, k=4)
+    assert np.array(found["confusion"]).shape == (3, 4) and np.sum(found["confusion"]) == 9

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -114,7 +115,7 @@ def test_every_run_of_the_published_manifest_is_found_under_one_name(manifest):
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
-    run = RunConfig(**TINY, snapshots=2, landscape=3)
+    run = RunConfig(**TINY, snapshots=2, landscape=3, exemplars=2)
     return run, root, execute(run, root, device="cpu")
 
 
@@ -133,6 +134,7 @@ def test_a_record_holds_history_scores_and_provenance(record):
     assert stored["timings"]["total_s"] >= stored["timings"]["train_s"] > 0
     assert not list((root / "checkpoints").glob("*"))
     assert len(stored["landscape"]["acc"]) == len(stored["landscape"]["inertia"]) == 3
+    assert np.sum(stored["exemplars"]["confusion"]) == 96 and len(stored["exemplars"]["nearest"]) == 10
     frames = stored["snapshots"]["epochs"]
     assert list(frames) == ["0", "1", "2"] and all(len(f["x"]) == len(f["y"]) == 96 for f in frames.values())
     assert sorted(set(stored["snapshots"]["labels"])) == list(range(10))

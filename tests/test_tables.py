@@ -113,3 +113,17 @@ def test_distributions_draw_every_moment_of_every_method():
     assert len(figure.axes) == 6 and figure.axes[2].get_title() == "epoch 10"
     assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 3
     assert tables.distributions([made])["NMI at the end"].tolist() == ["60.0"]
+
+
+def test_confused_names_the_pair_that_shares_a_cluster():
+    table = np.zeros((10, 10), dtype=int)
+    np.fill_diagonal(table, 10)
+    table[3], table[5] = 0, 0
+    table[3, 3], table[5, 3], table[5, 5] = 10, 8, 2
+    made = {**record("pgjr", 0, 40, "cifar10"), "label": "pGJR",
+            "exemplars": {"confusion": table.tolist(), "nearest": [[0]] * 10, "farthest": [[1]] * 10}}  # fmt: skip
+    (row,) = tables.confused([made]).to_dict("records")
+    assert row["mixed most"] == "cat and dog (80 % of each in one cluster)" and row["found best"] == "airplane (100 %)"
+    assert len(figures.confusion([made]).axes) == 2
+    pictures = np.zeros((2, 3, 4, 4), dtype=np.uint8)
+    assert sum(len(ax.images) for ax in figures.exemplars(made, pictures).axes) == 20

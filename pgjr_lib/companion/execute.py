@@ -145,9 +145,9 @@ def _baseline(run: RunConfig, root: Path, device: str) -> dict:
             extra["view_mean"] = found.view_embeddings.float().mean(0).numpy()
         extra = {name: evaluation.kmeans_scores(p, labels, seeds=run.kmeans_seeds) for name, p in extra.items()}
     scores = {"plain": evaluation.kmeans_scores(points, labels, seeds=run.kmeans_seeds), **extra}
-    landscape = evaluation.landscape(points, labels, starts=run.landscape) if run.landscape else None
     timings = {"train_s": 0.0, "evaluate_s": time.perf_counter() - began}
-    result = {"history": [], "scores": scores, "timings": timings, "image_set": described, "landscape": landscape}
+    result = {"history": [], "scores": scores, "timings": timings, "image_set": described,
+              **_looked_at(run, points, labels)}  # fmt: skip
     return result if run.method == "pixels" else {**result, "features": found}
 
 
@@ -207,9 +207,16 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
     if run.method != "pgjr":
         scores["bank"] = evaluation.kmeans_scores(bank.vectors.cpu().numpy(), labels, seeds=run.kmeans_seeds)
     timings = {"train_s": history[-1]["seconds"], "evaluate_s": sum(scored) + time.perf_counter() - began}
-    landscape = evaluation.landscape(points, labels, starts=run.landscape) if run.landscape else None
     return {"history": [start, *history], "scores": scores, "timings": timings, "image_set": described,
-            "landscape": landscape, "snapshots": snapshots.drawn(), "features": found}  # fmt: skip
+            **_looked_at(run, points, labels), "snapshots": snapshots.drawn(), "features": found}  # fmt: skip
+
+
+def _looked_at(run: RunConfig, points: np.ndarray, labels: np.ndarray) -> dict:
+    """What is recorded besides the scores, where the run asks for it."""
+    return {
+        "landscape": evaluation.landscape(points, labels, starts=run.landscape) if run.landscape else None,
+        "exemplars": evaluation.exemplars(points, labels, run.exemplars) if run.exemplars else None,
+    }
 
 
 def _peak_memory_mb(device: str) -> float:

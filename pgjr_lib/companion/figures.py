@@ -205,3 +205,34 @@ def landscape(records: list[dict]):
     axes[0, 0].set_ylabel("ACC, points")
     figure.tight_layout()
     return figure
+
+
+def confusion(records: list[dict], class_names=()):
+    """Figure 6: classes against clusters, a panel a record; clusters are in the order of the classes they match."""
+    size = (3.1 * len(records) + 0.6, 3.4)
+    figure, axes = plt.subplots(1, len(records), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for ax, record in zip(axes[0], records, strict=True):
+        table = np.array(record["exemplars"]["confusion"], dtype=float)
+        drawn = ax.imshow(table / table.sum(1, keepdims=True), cmap="cividis", vmin=0, vmax=1)
+        names = list(class_names) or list(map(str, range(len(table))))
+        ax.set(title=record["label"], xlabel="cluster", xticks=range(table.shape[1]), yticks=range(len(table)))
+        ax.set_yticklabels(names, fontsize=8)
+    figure.colorbar(drawn, ax=axes[0].tolist(), label="share of the class", fraction=0.04)
+    return figure
+
+
+def exemplars(record: dict, images: np.ndarray, class_names=()):
+    """Figure 6: for each cluster its nearest images, and below them the farthest; ``images`` is (N, 3, H, W) uint8."""
+    found = record["exemplars"]
+    columns = len(found["nearest"])
+    rows = max(map(len, found["nearest"]))
+    figure, axes = plt.subplots(2 * rows, columns, figsize=(0.75 * columns, 1.5 * rows), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for c in range(columns):
+        for offset, picked in ((0, found["nearest"][c]), (rows, found["farthest"][c])):
+            for r, i in enumerate(picked):
+                axes[offset + r, c].imshow(images[i].transpose(1, 2, 0), interpolation="nearest")
+        axes[0, c].set_title(class_names[c] if c < len(class_names) else str(c), fontsize=8)
+    figure.tight_layout(pad=0.2)
+    return figure

@@ -23,15 +23,15 @@ from pgjr_lib.storage import read_json
 RESULTS_VERSION = 1  # raise it when a change of the code changes results: old records are then computed anew
 
 LABELS_SEEN = ("tiny-imagenet", "imagenet-10", "imagenet-dogs")  # sets with classes the class-name prior was taught
-EXTRAS = ("landscape", "snapshots")  # what is recorded besides; at 0 they leave the key as it was
+EXTRAS = ("landscape", "exemplars", "snapshots")  # what is recorded besides; at 0 they leave the key as it was
 DATA = ("dataset", "split", "limit", "image_size", "kmeans_seeds")
 PRIOR = ("prior", "views", "crop_scale", "flip", "map_channels")
 TRAINING = ("epochs", "batch_size", "lr", "tau1", "tau2", "alpha", "bank_momentum", "momentum", "weight_decay",
             "dim", "precision", "eval_every", "seed", *EXTRAS)  # fmt: skip
 JIGSAW = ("jigsaw", "mode", "combine", "n", "g", "per_channel", "beta")
 READS = {  # the fields each method's result depends on
-    "pixels": (*DATA, "landscape"),
-    "prior": (*DATA, *PRIOR, "landscape"),
+    "pixels": (*DATA, "landscape", "exemplars"),
+    "prior": (*DATA, *PRIOR, "landscape", "exemplars"),
     "pgjr": (*DATA, *PRIOR, *TRAINING, *JIGSAW, "map", "branch"),
     "idfd": (*DATA, *TRAINING, "backbone", "crop_scale"),
     "gjr": (*DATA, *TRAINING, *JIGSAW, "backbone", "at", "crop_scale"),
@@ -51,7 +51,8 @@ class Strict(BaseModel):
 class RunConfig(Strict):
     """One run. Symbols as on the method page; sizes in pixels; ``limit`` None takes every image.
 
-    ``landscape`` single starts of k-means and ``snapshots`` of the features through training are recorded too.
+    Recorded too where they are asked for: ``landscape`` single starts of k-means, ``exemplars`` images of each
+    cluster, ``snapshots`` of the features through training.
     """
 
     method: Literal["pixels", "prior", "pgjr", "idfd", "gjr"]
@@ -90,6 +91,7 @@ class RunConfig(Strict):
     eval_every: int = Field(1, ge=1)
     seed: int = Field(0, ge=0)
     landscape: int = Field(0, ge=0)
+    exemplars: int = Field(0, ge=0)
     snapshots: int = Field(0, ge=0)
     label: str = ""
 

@@ -60,6 +60,26 @@ def distributions(records: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def confused(records: list[dict]) -> pd.DataFrame:
+    """Figure 6 in words: each record's class that is found best, and the pair of classes that is mixed most."""
+    rows = []
+    for record in records:
+        dataset = record["config"]["dataset"]
+        names = datasets.SETS[dataset].class_names or [str(c) for c in range(datasets.SETS[dataset].classes)]
+        table = np.array(record["exemplars"]["confusion"], dtype=float)
+        table = table / table.sum(1, keepdims=True)
+        together = np.minimum(table[:, None], table[None]).max(2)  # the cluster two classes share most of
+        np.fill_diagonal(together, 0)
+        first, second = np.unravel_index(together.argmax(), together.shape)
+        own = np.diag(table[:, : len(table)])
+        rows.append({
+            "set": dataset, "method": record["label"],
+            "found best": f"{names[own.argmax()]} ({100 * own.max():.0f} %)",
+            "mixed most": f"{names[first]} and {names[second]} ({100 * together.max():.0f} % of each in one cluster)",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def sensitivity(records: list[dict], default: str) -> pd.DataFrame:
     """Figure 7's means: one row a setting and value, with the paired difference from ``default``."""
     rows = []
