@@ -1,4 +1,4 @@
-"""The image sets: scikit-learn's digits, the benchmarks, and any folder of class folders.
+"""The image sets: scikit-learn's digits, a generated one, the benchmarks, and any folder of class folders.
 
 A named set lies under ``$PGJR_DATA`` in its official layout or as ``<set>/<split>/<class>/*``; the order of
 its images is the order of their sorted paths. Nothing here imports torch.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pgjr_lib import official
+from pgjr_lib import official, pieces
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import read_json, write_json
 
@@ -39,6 +39,8 @@ CIFAR = "www.cs.toronto.edu/~kriz/cifar.html"
 IMAGENET = ("imagenet/train", "imagenet/val")
 SETS = {
     "digits": SetInfo(10, 8, ("all",), True, "it comes with scikit-learn", counts=(1797,)),
+    "pieces": SetInfo(6, 32, ("all",), True, "it is generated", pieces.CLASS_NAMES, counts=(pieces.COUNT,)),
+    "pieces-permuted": SetInfo(6, 32, ("all",), True, "it is generated", pieces.CLASS_NAMES, counts=(pieces.COUNT,)),
     "cifar10": SetInfo(
         10, 32, BOTH, True, f"unpack cifar-10-python.tar.gz of {CIFAR} there",
         official.CIFAR10, ("cifar-10-batches-py", "cifar-10-batches-bin"), (50_000, 10_000),
@@ -161,8 +163,8 @@ class _Source:
 
 def _locate(name, split, root):
     """Find a set's data, or say where it was looked for and how to get it."""
-    if name == "digits":
-        return _Source("digits", "all", Path("."), reader=_digits)
+    if name in MADE:
+        return _Source(name, "all", Path("."), reader=MADE[name])
     if name.startswith("folder:"):
         base = Path(name.removeprefix("folder:")).expanduser()
         if not base.is_dir():
@@ -300,6 +302,13 @@ def _digits(_):
     data = load_digits()
     grey = np.rint(data.images * (255 / 16)).astype(np.uint8)
     return np.repeat(grey[:, None], 3, axis=1), data.target.astype(np.int64), tuple("0123456789")
+
+
+MADE = {  # sets that need no files
+    "digits": _digits,
+    "pieces": lambda _: pieces.generate(),
+    "pieces-permuted": lambda _: pieces.generate(permuted=True),
+}
 
 
 def _array_digest(source):

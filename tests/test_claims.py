@@ -173,3 +173,18 @@ def test_the_ledger_has_a_row_for_every_claim_even_with_no_records():
     assert [row["number"] for row in rows] == [1, 2, 3, 4, 5]
     assert {row["paper"] for row in rows} == {row["stand_in"] for row in rows} == {"not run"}
     assert len(claims.source_hash()) == 64
+
+
+@pytest.mark.parametrize(("ordered", "permuted", "seeds", "verdict"), [
+    (3.0, 0.0, 5, "yes"), (1.0, 1.0, 5, "no"), (0.0, 3.0, 5, "no"), (3.0, 0.0, 4, "inconclusive"),
+])  # fmt: skip
+def test_claim_5_is_the_interaction(ordered, permuted, seeds, verdict):
+    found = []
+    for seed in range(seeds):
+        for dataset, gain in (("pieces", ordered), ("pieces-permuted", permuted)):
+            base = 30 + seed + 5 * (dataset == "pieces")
+            found.append(record("idfd", seed, base, dataset, backbone="thin"))
+            found.append(record("gjr", seed, base + gain + 0.02 * seed, dataset, backbone="thin"))
+    finding = claims.judge_structure(found)
+    assert finding.verdict == verdict and f"{ordered - permuted:+.1f} [" in finding.evidence
+    assert claims.judge_structure(found[:2]).verdict == "not run"

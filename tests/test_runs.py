@@ -35,7 +35,7 @@ def manifest(tmp_path, monkeypatch):
     ("edit", "sentence"),
     [
         (lambda m: m.update(profile={}), r"unknown key profile: did you mean profiles\?"),
-        (lambda m: m["methods"]["gjr"].update(epoch=3), r"variants.GJR .profile embedded.: unknown key epoch: did you mean epochs"),
+        (lambda m: m["methods"]["gjr"].update(epoch=3), r"GJR .profile \w+.: unknown key epoch: did you mean epochs"),
         (lambda m: m["methods"]["pgjr"].update(tau1="sharp"), r"tau1 is 'sharp', but"),
         (lambda m: m["methods"]["gjr"].update(epochs=2.5), r"epochs is 2.5, but"),
         (lambda m: m["profiles"]["embedded"]["seeds"].update(head=True), r"seeds.head is True, but"),

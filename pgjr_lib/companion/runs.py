@@ -113,10 +113,11 @@ class RunConfig(Strict):
 
 
 class SetChoice(Strict):
-    """A data set as a profile uses it."""
+    """A data set as a profile uses it; ``cnn`` holds settings of IDFD and GJR on this set."""
 
     split: Literal["train", "test", "all"] = "test"
     limit: int | None = Field(None, ge=2)
+    cnn: dict[str, object] = {}
 
 
 class Profile(Strict):
@@ -361,18 +362,19 @@ def _runs(manifest: Manifest, profile: str, name: str, where: str) -> list[RunCo
             )
         for label, variant in entry.variants.items():
             method = variant.get("method")
+            kind = {"pgjr": "head", "idfd": "cnn", "gjr": "cnn"}.get(method)
             values = {
                 **manifest.methods.get(method, {}),
                 "dataset": set_name,
-                **chosen.sets[set_name].model_dump(),
+                **chosen.sets[set_name].model_dump(exclude={"cnn"}),
                 **chosen.common,
                 **chosen.methods.get(method, {}),
+                **(chosen.sets[set_name].cnn if kind == "cnn" else {}),
                 **variant,
                 "label": label,
             }
             if "$prior" in str(values.get("prior")):  # a control may wrap the profile's prior
                 values["prior"] = values["prior"].replace("$prior", str(chosen.common.get("prior")))
-            kind = {"pgjr": "head", "idfd": "cnn", "gjr": "cnn"}.get(method)
             for seed in range(entry.seeds.get(profile, chosen.seeds.get(kind, 1)) if kind else 1):
                 place = f"{where}: experiments.{name}.variants.{label} (profile {profile})"
                 extras = {extra: 0 for extra in EXTRAS} if seed else {}  # the first seed's are enough

@@ -122,6 +122,18 @@ def landscapes(records: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def costs(records: list[dict]) -> pd.DataFrame:
+    """Table 6: scores beside the seconds of encoding all views and of training, means over seeds."""
+    rows = []
+    for (dataset, label), group in _grouped(records, "dataset", "label").items():
+        row = {"set": dataset, "method": label}
+        row |= {metric.upper(): mean_sd(claims.score(record, metric) for record in group) for metric in METRICS}
+        for name, part in (("encoding, s", "extract_s"), ("training, s", "train_s")):
+            row[name] = f"{np.mean([record['timings'][part] for record in group]):.0f}"
+        rows.append({**row, "device": group[0]["provenance"]["device"], "seeds": len(group)})
+    return pd.DataFrame(rows)
+
+
 def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.DataFrame:
     """Paired differences in NMI points, same set and seed, with Student-t intervals; ``compared`` pairs labels."""
     rows = []
