@@ -18,6 +18,7 @@ _HOME = {
     "PGJRError": "errors",
     "load_prior": "priors",
     "kmeans_scores": "evaluation",
+    "PGJRClustering": "estimator",
 }
 __all__ = sorted(_HOME)
 

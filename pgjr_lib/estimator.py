@@ -1,0 +1,159 @@
+"""pGJR as a scikit-learn estimator: a feature matrix in, clusters out."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from pgjr_lib.evaluation import cluster, normalise
+from pgjr_lib.jigsaw import GridJigsaw
+from pgjr_lib.losses import MemoryBank
+from pgjr_lib.models import PGJR
+from pgjr_lib.training import FeatureSource, TrainingOptions, fit
+
+
+class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+    """The head of equation 7 on features of any kind, trained by Algorithm 1, clustered by k-means.
+
+    A feature matrix has no space in it, so the jigsaw works on a learned map of it (``embedding``), where it has no
+    neighbours to speak of; ``jigsaw=False`` leaves a linear head. Without ``views`` of the samples, instance
+    discrimination sees each sample always the same, and the head has little to learn.
+
+    Args:
+        n_clusters: number of clusters.
+        dim: length of the learned feature.
+        jigsaw: whether to join the jigsaw branch to the features.
+        epochs: passes over the samples.
+        batch_size: samples a step.
+        learning_rate: of SGD with momentum 0.9.
+        temperature: tau_1 of equation 8; sharp (0.1) separates samples, soft (1) keeps what the features had.
+        decorrelation: alpha of equation 11.
+        n_init: starts of k-means, the best of which is kept.
+        device: where the head is trained, as torch names it.
+        random_state: seed, or a numpy random state.
+
+    Attributes:
+        labels_: (n_samples,) cluster of each training sample.
+        cluster_centers_: (n_clusters, dim).
+        inertia_: k-means' sum of squared distances.
+        n_iter_: epochs trained.
+        model_: the trained head, a :class:`PGJR`.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> labels = PGJRClustering(n_clusters=10, random_state=0).fit_predict(load_digits().data)
+    """
+
+    _parameter_constraints = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "dim": [Interval(Integral, 2, None, closed="left")],
+        "jigsaw": ["boolean"],
+        "epochs": [Interval(Integral, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "decorrelation": [Interval(Real, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "device": [StrOptions({"cpu", "cuda", "mps"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self, n_clusters=8, *, dim=128, jigsaw=True, epochs=20, batch_size=256, learning_rate=0.006, temperature=1.0,
+        decorrelation=1.0, n_init=20, device="cpu", random_state=None,
+    ):  # fmt: skip
+        self.n_clusters = n_clusters
+        self.dim = dim
+        self.jigsaw = jigsaw
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.temperature = temperature
+        self.decorrelation = decorrelation
+        self.n_init = n_init
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X, y=None, *, views=None):
+        """Train the head and cluster.
+
+        Args:
+            X: (n_samples, n_features) plain features.
+            y: ignored.
+            views: (K, n_samples, n_features), the same samples seen in K other ways; every epoch draws one.
+
+        Raises:
+            ValueError: wrong shapes, values that are not finite, fewer samples than clusters.
+        """
+        self._validate_params()
+        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        views = self._checked_views(views, X)
+        if self.n_clusters > len(X):
+            raise ValueError(f"n_clusters={self.n_clusters}, but n_samples={len(X)}: ask for fewer clusters.")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        c, nothing = torch.tensor(X, dtype=torch.float32), torch.empty(len(X), 0)
+        v, none = torch.tensor(views, dtype=torch.float32), torch.empty(len(views), len(X), 0)
+        source = FeatureSource(*(t.to(self.device) for t in (c, nothing, v, none)))
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers are left alone
+            torch.manual_seed(seed)
+            jigsaw, branch = (GridJigsaw(2, 2), "supplement") if self.jigsaw else (None, "none")
+            spread = c.std(0, correction=0)
+            spread = torch.where(spread > 0, spread, 1.0)
+            model = PGJR(X.shape[1], None, jigsaw, "embedding", branch, self.dim, c.mean(0), spread).to(self.device)
+            bank = MemoryBank(len(X), self.dim).to(self.device)
+            self.model_ = model.eval()
+            bank.write(torch.from_numpy(self._features(X)).to(self.device))
+            if self.epochs:
+                options = TrainingOptions(
+                    self.epochs, self.batch_size, self.learning_rate, self.temperature, alpha=self.decorrelation,
+                    smallest_batch=min(32, len(X)), seed=seed,
+                )  # fmt: skip
+                fit(model.train(), source, bank, options)
+        self.model_ = model.eval().cpu()
+        found = cluster(self._features(X), self.n_clusters, seed % 2**31, self.n_init)
+        self.labels_, self.cluster_centers_ = self._nearest(X, found.cluster_centers_), found.cluster_centers_
+        self.inertia_, self.n_iter_ = float(found.inertia_), self.epochs
+        return self
+
+    def transform(self, X):
+        """The learned features: (n_samples, dim), rows on the unit sphere.
+
+        Raises:
+            ValueError: another number of features than in ``fit``; sklearn.exceptions.NotFittedError before it.
+        """
+        check_is_fitted(self)
+        return self._features(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+
+    def predict(self, X):
+        """The nearest cluster of each row of ``X``: (n_samples,) integers."""
+        check_is_fitted(self)
+        return self._nearest(validate_data(self, X, dtype=[np.float64, np.float32], reset=False), self.cluster_centers_)
+
+    @property
+    def _n_features_out(self):
+        return self.dim
+
+    def _checked_views(self, views, X):
+        if views is None:
+            return np.empty((0, *X.shape))
+        views = check_array(views, allow_nd=True, dtype=[np.float64, np.float32], input_name="views")
+        if views.shape[1:] != X.shape:
+            raise ValueError(f"views has the shape {views.shape}, but (K, {len(X)}, {X.shape[1]}) is needed.")
+        return views
+
+    @torch.no_grad()
+    def _features(self, X):
+        """In double precision, so that a row's feature does not depend on the rows beside it."""
+        device = next(self.model_.parameters()).device
+        double = self.model_.double()
+        f = double(torch.tensor(X, dtype=torch.float64, device=device)).cpu().numpy()
+        self.model_.float()
+        return f
+
+    def _nearest(self, X, centres):
+        f = normalise(self._features(X)).astype(np.float64)
+        return ((f[:, None] - centres[None].astype(np.float64)) ** 2).sum(2).argmin(1)
