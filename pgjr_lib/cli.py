@@ -62,12 +62,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--out", type=Path, default=Path("build/train"), help="folder for features, checkpoint and record")
 
-    sub = commands.add_parser("cluster", parents=[images], help="cluster a folder of images",
-                              description="Cluster a folder of class folders and write clusters.csv.")  # fmt: skip
+    told = "Cluster all images in a folder; writes clusters.csv, features.safetensors and a page, index.html."
+    sub = commands.add_parser("cluster", parents=[images], help="cluster a folder of images", description=told)
     sub.set_defaults(command=_cluster)
     sub.add_argument("folder", type=Path)
-    sub.add_argument("-k", type=int, required=True, help="number of clusters")
-    sub.add_argument("--prior", default="class-name")
+    sub.add_argument("-k", type=int, help="number of clusters (default: a guess, by silhouette and stability)")
+    sub.add_argument(
+        "--prior", default="class-name", help="class-name, or <open_clip model>/<tag> (default: class-name)"
+    )
+    sub.add_argument("--labels", action="store_true", help="the first level of folders are classes: adds scores")
     sub.add_argument("--epochs", type=int, default=20)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=Path, default=Path("clusters"), help="folder to write (default: clusters)")
@@ -148,7 +151,7 @@ def _cluster(options) -> None:
     from pgjr_lib.companion.clustering import cluster_folder
 
     path = cluster_folder(options.folder, options.k, options.out, prior=options.prior, epochs=options.epochs,
-                          seed=options.seed, skip_corrupt=options.skip_corrupt)  # fmt: skip
+                          seed=options.seed, skip_corrupt=options.skip_corrupt, labelled=options.labels)  # fmt: skip
     print(f"wrote {path}")
 
 

@@ -96,7 +96,7 @@ def load(name, split="test", *, root=None, limit=None, size=None, skip_corrupt=F
     """Load a set into memory.
 
     Args:
-        name: one of ``SETS`` or ``folder:/path``.
+        name: one of ``SETS``, ``folder:/path`` (one folder a class) or ``images:/path`` (any folder, no labels).
         split: ``train``, ``test`` or ``all`` (train, then test).
         root: the data root, by default ``$PGJR_DATA``.
         limit: keep a fixed random subset of this many images (seed 0, order kept).
@@ -165,11 +165,13 @@ def _locate(name, split, root):
     """Find a set's data, or say where it was looked for and how to get it."""
     if name in MADE:
         return _Source(name, "all", Path("."), reader=MADE[name])
-    if name.startswith("folder:"):
-        base = Path(name.removeprefix("folder:")).expanduser()
+    kind, _, place = name.partition(":")
+    if kind in ("folder", "images"):
+        base = Path(place).expanduser()
         if not base.is_dir():
-            raise PGJRError(f"{base} is not a folder: give folder:/path to a folder that holds one folder a class.")
-        return _Source(name, "all", base, files=_class_files(base, name))
+            raise PGJRError(f"{base} is not a folder: give the path of a folder that holds images.")
+        files = _class_files(base, name) if kind == "folder" else tuple(("", path) for path in list_images(base)[0])
+        return _Source(name, "all", base, files=files)
     if name not in SETS:
         raise PGJRError(f"{name!r} is no known data set: use one of {', '.join(SETS)}, or folder:/path to your images.")
     info = SETS[name]
@@ -199,17 +201,43 @@ def _locate(name, split, root):
     raise PGJRError(f"{name} ({split}) was not found: looked for {looked}; to get it: {info.source}.")
 
 
+def list_images(base) -> tuple[list[Path], list[Path]]:
+    """Everything below the folder ``base``, hidden files aside: (images by sorted path, files that are none).
+
+    Raises:
+        PGJRError: a folder that may not be read, or no image at all.
+    """
+
+    def refused(error):
+        raise PGJRError(f"{error.filename} cannot be read ({error.strerror}): change its permissions or move it away.")
+
+    found = []
+    for folder, folders, names in os.walk(base, onerror=refused, followlinks=True):
+        folders[:] = [entry for entry in folders if not entry.startswith(".")]
+        found += [Path(folder, n) for n in names if not n.startswith(".")]
+    images = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    if not images:
+        raise PGJRError(f"{base} holds no images: put {', '.join(sorted(SUFFIXES))} files into it.")
+    return images, sorted(set(found) - set(images))
+
+
+def thumbnails(paths, size: int) -> list[bytes]:
+    """Small squares of the images at ``paths`` as JPEG files in memory; an unreadable one is grey."""
+
+    def small(path):
+        pixels, _ = _decode(Path(path), size)
+        pixels = np.full((3, size, size), 128, np.uint8) if isinstance(pixels, str) else pixels
+        stream = io.BytesIO()
+        _to_pil(pixels).save(stream, "JPEG", quality=70)
+        return stream.getvalue()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(small, paths))
+
+
 def _class_files(base, what):
     """All images under ``base`` as (class, path), by sorted path; the class is the first folder level."""
-    files = []
-    for folder, folders, names in os.walk(base, followlinks=True):
-        folders[:] = [entry for entry in folders if not entry.startswith(".")]
-        files += [Path(folder, n) for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith(".")]
-    if not files:
-        raise PGJRError(
-            f"{base} holds no images: put one folder of {', '.join(sorted(SUFFIXES))} files a class into it."
-        )
-    pairs = [(path.relative_to(base).parts, path) for path in sorted(files)]
+    pairs = [(path.relative_to(base).parts, path) for path in list_images(base)[0]]
     if loose := [path for parts, path in pairs if len(parts) == 1]:
         raise PGJRError(f"{loose[0]} lies in no class folder: move it into a folder named after its class.")
     if len({parts[0] for parts, _ in pairs}) < 2:
@@ -261,6 +289,8 @@ def _decode(path, size):
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             kind = image.format
+            if size is not None and min(image.size) > 4 * size:  # a large JPEG is decoded at a fraction of its size
+                image.draft("RGB", (2 * size, 2 * size))
             image = ImageOps.exif_transpose(image)
             if image.mode == "I;16":  # Pillow would clip 16 bits instead of scaling them
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

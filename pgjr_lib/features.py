@@ -104,6 +104,7 @@ def extract(
         "precision": str(prior.half or torch.float32),
         "seconds": round(seconds, 3),
         "images_per_second": round(len(data.labels) * (1 + config.views) / max(seconds, 1e-9), 1),
+        "paths": list(data.paths) if ":" in data.name else [],  # of a user's own images
         "files": {path.name: note["checksum"] for path, note in zip(paths, notes[1:], strict=True)},
     })  # fmt: skip
     return load(folder)

@@ -10,6 +10,7 @@ import os
 import socket
 import tempfile
 import zipfile
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -163,7 +164,9 @@ def _resolve(name, weights=None) -> dict:
     model, tag = name.split("/")
     config = open_clip.get_model_config(model)
     if config is None:
-        raise PGJRError(f"open_clip has no model {model!r}: see open_clip.list_models() for its names.")
+        near = get_close_matches(model, open_clip.list_models(), 3, 0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see open_clip.list_models() for its names."
+        raise PGJRError(f"open_clip has no model {model!r}: {hint}")
     quick = bool(config.get("quick_gelu"))
     known = get_pretrained_cfg(model, tag)
     if (tag == "openai" or known.get("quick_gelu")) and not quick:

@@ -58,13 +58,23 @@ def test_cluster_names_a_corrupt_image_and_skips_it_only_when_told(photos, tmp_p
     assert len((tmp_path / "out" / "clusters.csv").read_text().splitlines()) == 24
 
 
-def test_cluster_of_an_empty_folder_and_of_one_class(tmp_path, capsys):
+def test_cluster_of_an_empty_folder_and_of_too_few_images(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["cluster", str(tmp_path / "empty"), "-k", "2"]) == 2
     assert "holds no images" in said(capsys)
     Image.new("RGB", (8, 8)).save(tmp_path / "empty" / "a.png")
-    assert main(["cluster", str(tmp_path / "empty"), "-k", "2"]) == 2
+    Image.new("RGB", (8, 8)).save(tmp_path / "empty" / "b.png")
+    assert main(["cluster", str(tmp_path / "empty"), "-k", "2", "--labels"]) == 2
     assert "a.png lies in no class folder" in said(capsys)
+    assert main(["cluster", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 2
+    assert "has 2 readable images: at least three" in said(capsys)
+    assert main(["cluster", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere is not a folder" in said(capsys)
+
+
+def test_cluster_suggests_the_model_that_was_meant(photos, tmp_path, capsys):
+    assert main(["cluster", str(photos), "-k", "2", "--prior", "ViT-B-23/openai", "--out", str(tmp_path / "o")]) == 2
+    assert "no model 'ViT-B-23': did you mean ViT-B-32" in said(capsys)
 
 
 def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, monkeypatch, capsys):
@@ -131,4 +141,4 @@ def test_the_installed_command_exits_with_2_and_one_line(tmp_path):
     command = [sys.executable, "-m", "pgjr_lib.cli", "plan", "--profile", "nosuch"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.strip() == "error: there is no profile 'nosuch': known are embedded, paper, published."
+    assert done.stderr.strip() == "error: there is no profile 'nosuch': known are embedded, local, paper, published."

@@ -1,55 +1,151 @@
-"""``pgjr cluster``: a folder of images to a table of clusters."""
+"""``pgjr cluster``: a folder of images to a table of clusters and a page that shows them."""
 
+import base64
 import csv
+import html
 import io
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
+from sklearn.manifold import TSNE
+from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from pgjr_lib import datasets, evaluation, features
 from pgjr_lib.companion.execute import default_device, make_head
-from pgjr_lib.companion.runs import RunConfig
+from pgjr_lib.companion.runs import RunConfig, key
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.storage import atomic_write, save_tensors
 from pgjr_lib.training import FeatureSource, TrainingOptions, embed, fit
 
+CANDIDATES = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)  # numbers of clusters that are tried where none is given
+STABILITY_SEEDS = 3
+MAP_IMAGES, THUMBNAIL = 4000, 72  # images on the page's map, and the side of their thumbnails
+TEMPLATE = Path(__file__).parent / "clusters.html"
 
-def cluster_folder(folder: Path, k: int, out: Path, *, prior: str, epochs: int, seed: int, skip_corrupt: bool) -> Path:
-    """Encode, train the head, cluster; writes ``clusters.csv`` and ``features.safetensors`` into ``out``.
+
+def cluster_folder(
+    folder: Path, k: int | None, out: Path, *, prior: str, epochs: int, seed: int, skip_corrupt: bool, labelled: bool
+) -> Path:
+    """Encode, train the head, cluster; writes ``clusters.csv``, ``features.safetensors``, ``index.html`` to ``out``.
+
+    A stopped run goes on from its last encoded chunk or trained epoch.
+
+    Args:
+        folder: searched with all folders in it.
+        k: number of clusters; None guesses one (:func:`guess_k`).
+        labelled: the first level of folders are classes: scores and a confusion matrix are added.
 
     Returns:
-        The path of clusters.csv: file, cluster, distance to the cluster's centre on the unit sphere.
+        The path of index.html. clusters.csv has a row an image: file, cluster, distance to the cluster's centre.
 
     Raises:
-        PGJRError: unreadable or too few images, k out of range, a prior that cannot be had.
+        PGJRError: no or too few images, unreadable ones, k out of range, a prior that cannot be had.
     """
-    images = datasets.load(f"folder:{folder}", "all", size=32, skip_corrupt=skip_corrupt)
-    if images.note:
-        print(images.note, file=sys.stderr)
-    if not 2 <= k <= len(images.paths):
-        raise PGJRError(
-            f"k={k} clusters were asked for {len(images.paths)} images: choose k from 2 to {len(images.paths)}."
-        )
-    run = RunConfig(method="pgjr", dataset=f"folder:{folder}", split="all", prior=prior, epochs=epochs, seed=seed,
-                    batch_size=256, lr=0.006, tau1=0.1)  # fmt: skip
+    images, others = datasets.list_images(folder) if folder.is_dir() else ([], [])
+    others = [path for path in others if out.resolve() not in path.resolve().parents]
+    if others:
+        names = ", ".join(str(path.relative_to(folder)) for path in others[:10])
+        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+        print(f"{len(others)} files are no images this can read and were skipped: {names}{more}.", file=sys.stderr)
+    if folder.is_dir() and k is not None and not 2 <= k <= len(images):
+        raise PGJRError(f"k={k} clusters were asked for {len(images)} images: choose k from 2 to {len(images)}.")
+    run = RunConfig(
+        method="pgjr", dataset=f"{'folder' if labelled else 'images'}:{folder}", split="all", prior=prior,
+        epochs=epochs, seed=seed, batch_size=256, lr=0.006, tau1=1.0,
+    )  # fmt: skip
     device = default_device()
     found = features.extract(run.features(), out / "features", device=device, skip_corrupt=skip_corrupt)
+    paths, note = found.manifest["paths"], found.manifest["data"]["note"]
+    if note:
+        print(note, file=sys.stderr)
+    if len(paths) < 3:
+        raise PGJRError(f"{folder} has {len(paths)} readable images: at least three are needed to cluster.")
+    points = torch.from_numpy(_trained(run, found, out, device))
+    table = guess_k(points.numpy(), seed) if k is None else []
+    k = k or max(table, key=lambda row: row["silhouette"] * row["stability"])["k"]
+    result = evaluation.cluster(points.numpy(), k, seed)
+    distance = result.transform(evaluation.normalise(points.numpy())).min(1)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["file", "cluster", "distance"])
+    rows.writerows(zip(paths, result.labels_.tolist(), (f"{d:.4f}" for d in distance), strict=True))
+    save_tensors(out / "features.safetensors", {"features": points, "clusters": torch.from_numpy(result.labels_)})
+    atomic_write(out / "clusters.csv", text.getvalue())
+    scores = {}
+    if labelled:
+        truth = found.labels.numpy()
+        scores = {name: getattr(evaluation, {"acc": "accuracy"}.get(name, name))(truth, result.labels_)
+                  for name in ("acc", "nmi", "ari")}  # fmt: skip
+        scores |= {"confusion": evaluation.contingency_matrix(truth, result.labels_).tolist(),
+                   "classes": list(found.class_names)}  # fmt: skip
+    about = {"folder": folder.resolve().name, "prior": prior, "supervision": found.manifest["weights"]["supervision"],
+             "note": note, "skipped": [str(path.relative_to(folder)) for path in others], "epochs": epochs,
+             "seed": seed, "guess": table, "scores": scores}  # fmt: skip
+    atomic_write(out / "index.html", page(folder, paths, points.numpy(), result.labels_, distance, about))
+    (out / "checkpoint.safetensors").unlink(missing_ok=True)
+    return out / "index.html"
+
+
+def guess_k(points: np.ndarray, seed: int = 0) -> list[dict]:
+    """How many clusters? A guess: silhouette (at most 2,000 points) and agreement (ARI) of k-means over three seeds.
+
+    Args:
+        points: (N, d) features.
+
+    Returns:
+        One dict a candidate k: ``k``, ``silhouette`` in [-1, 1], ``stability`` in about [0, 1].
+    """
+    points = evaluation.normalise(points)
+    sample = np.random.default_rng(seed).permutation(len(points))[:2000]
+    rows = []
+    for k in (k for k in CANDIDATES if k < len(points)):
+        labels = [evaluation.cluster(points, k, seed + i, n_init=3).labels_ for i in range(STABILITY_SEEDS)]
+        pairs = [(a, b) for a in range(STABILITY_SEEDS) for b in range(a)]
+        stability = float(np.mean([adjusted_rand_score(labels[a], labels[b]) for a, b in pairs]))
+        apart = -1.0
+        if len(np.unique(labels[0][sample])) > 1:
+            apart = float(silhouette_score(points[sample], labels[0][sample]))
+        rows.append({"k": k, "stability": round(stability, 3), "silhouette": round(apart, 3)})
+    return rows
+
+
+def page(
+    folder: Path, paths: list[str], points: np.ndarray, clusters: np.ndarray, distance: np.ndarray, about: dict
+) -> str:
+    """The self-contained page: galleries, sizes, a map with thumbnails, search. File names are data, never markup."""
+    shown = np.sort(np.random.default_rng(0).permutation(len(paths))[:MAP_IMAGES])
+    place = TSNE(perplexity=min(30, (len(shown) - 1) / 3), init="pca", random_state=0).fit_transform(points[shown])
+    place = (place - place.min(0)) / np.ptp(place, axis=0).clip(1e-9)
+    small = datasets.thumbnails([folder / paths[i] for i in shown], THUMBNAIL)
+    rows = [
+        [paths[i], int(clusters[i]), round(float(distance[i]), 4), round(float(x), 4), round(float(y), 4),
+         base64.b64encode(thumbnail).decode()]
+        for i, (x, y), thumbnail in zip(shown, place, small, strict=True)
+    ]  # fmt: skip
+    data = {"about": about, "sizes": np.bincount(clusters).tolist(), "images": rows, "total": len(paths)}
+    text = json.dumps(data).replace("<", "\\u003c")  # no file name can end the script element
+    return TEMPLATE.read_text().replace("{{title}}", html.escape(about["folder"])).replace("{{data}}", text)
+
+
+def _trained(run: RunConfig, found: features.FeatureSet, out: Path, device: str) -> np.ndarray:
+    """The head's features (N, d) of the plain images."""
     tensors = (found.embeddings, found.maps, found.view_embeddings, found.view_maps)
     source = FeatureSource(*(tensor.to(device) for tensor in tensors))
     model = make_head(run, found).to(device)
     bank = MemoryBank(len(source), run.dim, run.bank_momentum).to(device)
     bank.write(embed(model, source).to(device))
-    options = TrainingOptions(epochs, run.batch_size, run.lr, run.tau1, smallest_batch=min(32, len(source)), seed=seed)
-    fit(model, source, bank, options)
-    points = embed(model, source)
-    result = evaluation.cluster(points.numpy(), k, seed)
-    distance = result.transform(evaluation.normalise(points.numpy())).min(1)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "cluster", "distance"])
-    table.writerows(zip(images.paths, result.labels_.tolist(), (f"{d:.4f}" for d in distance), strict=True))
-    save_tensors(out / "features.safetensors", {"features": points, "clusters": torch.from_numpy(result.labels_)})
-    atomic_write(out / "clusters.csv", text.getvalue())
-    return out / "clusters.csv"
+    options = TrainingOptions(
+        run.epochs, run.batch_size, run.lr, run.tau1, smallest_batch=min(32, len(source)), seed=run.seed
+    )
+
+    def told(epoch, row):
+        print(f"head: epoch {epoch}/{run.epochs}, loss {row['loss']:.3f}, {row['seconds']:.0f} s", file=sys.stderr)
+        return {}
+
+    identity = f"{key(run)}-{len(source)}"
+    fit(model, source, bank, options, checkpoint=out / "checkpoint.safetensors", identity=identity, on_epoch=told)
+    return embed(model, source).numpy()

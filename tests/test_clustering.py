@@ -1,0 +1,126 @@
+"""``pgjr cluster``: what it writes, what it skips, how it guesses, and that it goes on where it was stopped."""
+
+import csv
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgjr_lib import datasets
+from pgjr_lib.cli import main
+from pgjr_lib.companion import clustering
+from pgjr_lib.errors import PGJRError
+from pgjr_lib.storage import load_tensors
+
+
+def page_data(out):
+    """The page's data, and the page itself."""
+    text = (out / "index.html").read_text()
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1]), text
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three kinds of picture in nested folders of no meaning, and files that are no images."""
+    rng = np.random.default_rng(0)
+    for i in range(36):
+        kind, folder = i % 3, tmp_path / "photos" / f"roll {i % 2}" / "deep"
+        folder.mkdir(parents=True, exist_ok=True)
+        base = np.zeros((40, 50, 3)) + [(220, 40, 40), (40, 200, 60), (30, 60, 220)][kind]
+        base[:, ::8] = 255 * (kind == 1)
+        pixels = (base + 15 * rng.standard_normal(base.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02d}-{kind}.png")
+    (tmp_path / "photos" / "clip.mp4").write_bytes(b"film")
+    (tmp_path / "photos" / "roll 0" / "x.heic").write_bytes(b"heic")
+    return tmp_path / "photos"
+
+
+def run(photos, out, *more):
+    return main(["cluster", str(photos), "--epochs", "2", "--out", str(out), *more])
+
+
+def test_it_clusters_nested_folders_without_labels_and_tells_what_it_skipped(photos, tmp_path, capsys):
+    assert run(photos, tmp_path / "out", "-k", "3") == 0
+    assert "2 files are no images this can read and were skipped: clip.mp4, roll 0/x.heic." in capsys.readouterr().err
+    rows = list(csv.DictReader((tmp_path / "out" / "clusters.csv").open()))
+    kinds = {row["cluster"]: {name["file"][-5] for name in rows if name["cluster"] == row["cluster"]} for row in rows}
+    assert len(rows) == 36 and sorted(map(len, kinds.values())) == [1, 1, 1]  # three colours, three clusters
+    data, text = page_data(tmp_path / "out")
+    assert data["sizes"] == [12, 12, 12] and data["about"]["skipped"] == ["clip.mp4", "roll 0/x.heic"]
+    assert {row[0] for row in data["images"]} == {row["file"] for row in rows}
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)  # nothing comes from anywhere else
+    tensors, _ = load_tensors(tmp_path / "out" / "features.safetensors")
+    assert tensors["features"].shape == (36, 128) and not (tmp_path / "out" / "checkpoint.safetensors").exists()
+
+
+def test_without_k_it_guesses_and_says_so(photos, tmp_path):
+    assert run(photos, tmp_path / "out") == 0
+    data, _ = page_data(tmp_path / "out")
+    assert [row["k"] for row in data["about"]["guess"]][:3] == [2, 3, 4]
+    best = max(data["about"]["guess"], key=lambda row: row["silhouette"] * row["stability"])
+    assert best["k"] == len(data["sizes"]) == 3
+
+
+def test_a_file_name_is_never_markup(photos, tmp_path):
+    name = "</script><script>alert(1)</script> & ü.png".replace("/", "∕")
+    os.rename(photos / "roll 0" / "deep" / "00-0.png", photos / "roll 0" / "deep" / name)
+    (photos / "roll 0" / "deep" / "<").mkdir()
+    os.rename(photos / "roll 0" / "deep" / "02-2.png", photos / "roll 0" / "deep" / "<" / "script>b.png")
+    assert run(photos, tmp_path / "out", "-k", "3") == 0
+    data, text = page_data(tmp_path / "out")
+    assert f"roll 0/deep/{name}" in {row[0] for row in data["images"]} and "<script>alert" not in text
+    assert text.count("</script") == 2
+
+
+def test_folders_as_labels_add_scores(photos, tmp_path):
+    for i, path in enumerate(sorted(photos.rglob("*.png"))):
+        kind = photos / "by kind" / path.name[3]
+        kind.mkdir(parents=True, exist_ok=True)
+        path.rename(kind / f"{i}.png")
+    assert run(photos / "by kind", tmp_path / "out", "-k", "3", "--labels") == 0
+    scores = page_data(tmp_path / "out")[0]["about"]["scores"]
+    assert scores["acc"] == 1.0 and scores["classes"] == ["0", "1", "2"]
+    assert sorted(map(max, scores["confusion"])) == [12, 12, 12]
+
+
+def test_stopped_training_goes_on(photos, tmp_path, monkeypatch, capsys):
+    assert run(photos, tmp_path / "whole", "-k", "3") == 0
+    fit = clustering.fit
+
+    def stopped(*arguments, on_epoch, **named):
+        def once(epoch, row):
+            if epoch == 2:
+                raise KeyboardInterrupt
+            return on_epoch(epoch, row)
+
+        return fit(*arguments, on_epoch=once, **named)
+
+    monkeypatch.setattr(clustering, "fit", stopped)
+    assert run(photos, tmp_path / "out", "-k", "3") == 130
+    assert "goes on from the last finished part" in capsys.readouterr().err
+    assert (tmp_path / "out" / "checkpoint.safetensors").exists()
+    monkeypatch.setattr(clustering, "fit", fit)
+    assert run(photos, tmp_path / "out", "-k", "3") == 0
+    assert "epoch 1/2" not in capsys.readouterr().err  # it was not trained again
+    assert (tmp_path / "out" / "clusters.csv").read_text() == (tmp_path / "whole" / "clusters.csv").read_text()
+
+
+def test_a_folder_that_may_not_be_read_is_named(photos, monkeypatch):
+    def walk(base, onerror, followlinks):
+        onerror(PermissionError(13, "Permission denied", f"{base}/locked"))
+
+    monkeypatch.setattr(datasets.os, "walk", walk)  # root, who runs some test machines, may read everything
+    with pytest.raises(PGJRError, match=r"locked cannot be read \(Permission denied\): change its permissions"):
+        datasets.list_images(photos)
+
+
+def test_a_large_photograph_gives_the_same_square_as_its_slow_decoding(tmp_path):
+    y, x = np.mgrid[:1200, :1600]
+    pixels = np.stack([x / 1600, y / 1200, (x + y) / 2800], -1) * 255
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "b.png")
+    jpeg, png = (datasets._decode(tmp_path / name, 64)[0].astype(float) for name in ("a.jpg", "b.png"))
+    assert jpeg.shape == (3, 64, 64) and np.abs(jpeg - png).mean() < 2
