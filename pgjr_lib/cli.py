@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("run", _run, "compute the records of a profile that are missing")
     sub.add_argument("--profile", default="embedded")
     sub.add_argument("--experiment", help="only this one (default: all)")
+    sub.add_argument("--shard", default="0/1", help="i/n: only part i of n of the runs, for processes side by side")
 
     sub = commands.add_parser("extract", parents=[images], help="encode images and their views once, with a frozen prior",
                               description="Encode images and their views once, with a frozen prior.")  # fmt: skip
@@ -104,10 +105,14 @@ def _run(options) -> None:
     planned = runs.plan(options.profile).experiments
     if options.experiment and options.experiment not in planned:
         raise PGJRError(f"there is no experiment {options.experiment!r}: known are {', '.join(planned)}.")
-    for name in [options.experiment] if options.experiment else planned:
-        for run, path in zip(planned[name].runs, planned[name].record_paths, strict=False):
-            if options.profile != "published" and not path.exists():
-                execute(run, root)
+    names = [options.experiment] if options.experiment else planned
+    wanted = {
+        path: run for name in names for run, path in zip(planned[name].runs, planned[name].record_paths, strict=False)
+    }
+    part, parts = _shard(options.shard)
+    for path, run in list(wanted.items())[part::parts]:
+        if options.profile != "published" and not path.exists():
+            execute(run, root)
 
 
 def _extract(options) -> None:

@@ -10,7 +10,7 @@ from pgjr_lib.companion.runs import RunConfig
 
 def record(method, seed, nmi, dataset="digits", history=(), extract=0.0, **fields):
     """A record as `execute` writes it, with the parts a verdict reads."""
-    config = RunConfig(method=method, dataset=dataset, seed=seed, **fields).model_dump(exclude={"label"})
+    config = RunConfig(method=method, dataset=dataset, seed=seed, **{"split": "all", **fields}).model_dump(exclude={"label"})
     return {
         "key": f"{method}{dataset}{seed}{sorted(fields.items())}", "config": config, "label": method,
         "history": [{"epoch": e, "seconds": s, "nmi": v, "acc": v, "ari": v} for e, s, v in history],

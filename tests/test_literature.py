@@ -23,7 +23,7 @@ def paper():
 
 
 def ours(label, seed, nmi, dataset="cifar10", split="test"):
-    made = {**record("idfd", seed, nmi, dataset), "label": label}
+    made = {**record("idfd", seed, nmi, dataset, split=split), "label": label}
     made["data"] = {"name": dataset, "split": split, "count": 10_000, "note": ""}
     return made
 

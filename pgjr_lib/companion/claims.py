@@ -113,11 +113,17 @@ def score(record: dict, name: str = "nmi") -> float:
     return 100 * float(np.mean(record["scores"]["plain"][name]))
 
 
+def set_name(record: dict) -> str:
+    """The set with its split, which stand together beside every number: "cifar10 (test)"."""
+    config = record["config"]
+    return config["dataset"] if config["split"] == "all" else f"{config['dataset']} ({config['split']})"
+
+
 def pairs(records: list[dict], first, second) -> dict[str, list[tuple[dict, dict]]]:
-    """Runs of the same set and seed, one chosen by ``first`` and one by ``second`` (record -> bool), by set."""
+    """Runs of the same set, split and seed, one chosen by ``first`` and one by ``second`` (record -> bool), by set."""
     chosen = []
     for picks in (first, second):
-        chosen.append({(r["config"]["dataset"], r["config"]["seed"]): r for r in records if picks(r)})
+        chosen.append({(set_name(r), r["config"]["seed"]): r for r in records if picks(r)})
     found = defaultdict(list)
     for dataset, seed in sorted(set(chosen[0]) & set(chosen[1])):
         found[dataset].append((chosen[0][dataset, seed], chosen[1][dataset, seed]))

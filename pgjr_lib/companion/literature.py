@@ -50,7 +50,11 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
     sets = list(dict.fromkeys([*(r["config"]["dataset"] for r in records), *claims.PAPER_SETS]))
     ours = {}
     for record in records:
-        ours.setdefault(record["label"], {}).setdefault(record["config"]["dataset"], []).append(record)
+        several = (
+            len({claims.set_name(r) for r in records if r["config"]["dataset"] == record["config"]["dataset"]}) > 1
+        )
+        label = f"{record['label']}, {record['config']['split']} split" if several else record["label"]
+        ours.setdefault(label, {}).setdefault(record["config"]["dataset"], []).append(record)
     rows = [
         (html.escape(label), {name: _ours(group) for name, group in by_set.items()}) for label, by_set in ours.items()
     ]
@@ -69,7 +73,8 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
 def cells(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Cell by cell, where both exist: literature, ours, difference, seeds, and whether the split is the same."""
     known, rows = pd.concat([published, paper]), []
-    for (dataset, label), group in _by(records).items():
+    for (name, label), group in _by(records).items():
+        dataset = group[0]["config"]["dataset"]
         found = known[(known["dataset"] == dataset) & (known["method"] == NAMES.get(label))]
         for row in found.itertuples():
             for metric in METRICS:
@@ -78,7 +83,7 @@ def cells(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> 
                     mine = [claims.score(record, metric) for record in group]
                     data = group[0]["data"]
                     rows.append({
-                        "set": dataset, "method": label, "score": metric.upper(), "literature": f"{theirs:.1f}",
+                        "set": name, "method": label, "score": metric.upper(), "literature": f"{theirs:.1f}",
                         "ours": mean_sd(mine), "difference": f"{sum(mine) / len(mine) - theirs:+.1f}",
                         "seeds": len(mine), "their split": row.split, "ours, split": f"{data['split']}, {data['count']:,}",
                         "same split": "yes" if SPLITS.get(row.split) == data["split"] else "no", "source": row.source,
@@ -89,7 +94,7 @@ def cells(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> 
 def _by(records):
     groups = {}
     for record in records:
-        groups.setdefault((record["config"]["dataset"], record["label"]), []).append(record)
+        groups.setdefault((claims.set_name(record), record["label"]), []).append(record)
     return groups
 
 

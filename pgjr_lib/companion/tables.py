@@ -22,7 +22,7 @@ def mean_sd(values) -> str:
 def components(records: list[dict]) -> pd.DataFrame:
     """Table 5: one row a variant: mean ± sd over training seeds, and the spread over k-means seeds apart."""
     rows = []
-    for (dataset, label), group in _grouped(records, "dataset", "label").items():
+    for (dataset, label), group in _grouped(records, "set", "label").items():
         row = {"set": dataset, "variant": label}
         for metric in METRICS:
             row[metric.upper()] = mean_sd(claims.score(record, metric) for record in group)
@@ -54,7 +54,7 @@ def distributions(records: list[dict]) -> pd.DataFrame:
     for record in records:
         first, last = record["history"][0], record["history"][-1]
         rows.append({
-            "set": record["config"]["dataset"], "method": record["label"], "epochs": last["epoch"],
+            "set": claims.set_name(record), "method": record["label"], "epochs": last["epoch"],
             "NMI at the start": f"{100 * first['nmi']:.1f}", "NMI at the end": f"{100 * last['nmi']:.1f}",
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -64,8 +64,7 @@ def confused(records: list[dict]) -> pd.DataFrame:
     """Figure 6 in words: each record's class that is found best, and the pair of classes that is mixed most."""
     rows = []
     for record in records:
-        dataset = record["config"]["dataset"]
-        names = datasets.SETS[dataset].class_names or [str(c) for c in range(datasets.SETS[dataset].classes)]
+        names = class_names(record)
         table = np.array(record["exemplars"]["confusion"], dtype=float)
         table = table / table.sum(1, keepdims=True)
         together = np.minimum(table[:, None], table[None]).max(2)  # the cluster two classes share most of
@@ -73,7 +72,7 @@ def confused(records: list[dict]) -> pd.DataFrame:
         first, second = np.unravel_index(together.argmax(), together.shape)
         own = np.diag(table[:, : len(table)])
         rows.append({
-            "set": dataset, "method": record["label"],
+            "set": claims.set_name(record), "method": record["label"],
             "found best": f"{names[own.argmax()]} ({100 * own.max():.0f} %)",
             "mixed most": f"{names[first]} and {names[second]} ({100 * together.max():.0f} % of each in one cluster)",
         })  # fmt: skip
@@ -97,7 +96,7 @@ def sensitivity(records: list[dict], default: str) -> pd.DataFrame:
 def best_setting(records: list[dict]) -> str:
     """Which variant of Figure 7 has the highest mean NMI on each set, in a sentence; "Not run" without records."""
     told = []
-    for (dataset,), group in _grouped(records, "dataset").items():
+    for (dataset,), group in _grouped(records, "set").items():
         means = {
             label: np.mean([claims.score(r) for r in found]) for (label,), found in _grouped(group, "label").items()
         }
@@ -125,7 +124,7 @@ def landscapes(records: list[dict]) -> pd.DataFrame:
 def costs(records: list[dict]) -> pd.DataFrame:
     """Table 6: scores beside the seconds of encoding all views and of training, means over seeds."""
     rows = []
-    for (dataset, label), group in _grouped(records, "dataset", "label").items():
+    for (dataset, label), group in _grouped(records, "set", "label").items():
         row = {"set": dataset, "method": label}
         row |= {metric.upper(): mean_sd(claims.score(record, metric) for record in group) for metric in METRICS}
         for name, part in (("encoding, s", "extract_s"), ("training, s", "train_s")):
@@ -192,11 +191,22 @@ def provenance(records: list[dict]) -> str:
     return f'<details class="provenance"><summary>Provenance</summary><dl>{items}</dl></details>'
 
 
+def class_names(record: dict) -> list[str]:
+    """The names of the classes of a record's set; their numbers where they have no names."""
+    info = datasets.SETS[record["config"]["dataset"]]
+    return list(info.class_names) or [str(c) for c in range(info.classes)]
+
+
+def by_set(records: list[dict]) -> dict[str, list[dict]]:
+    """Records by their set and split, in the order of their first appearance."""
+    return {name: group for (name,), group in _grouped(records, "set").items()}
+
+
 def _grouped(records: list[dict], *names: str) -> dict:
-    """Records by config field (or ``label``), in the order of their first appearance."""
+    """Records by ``set`` (with its split) or ``label``, in the order of their first appearance."""
     groups: dict[tuple, list[dict]] = {}
     for record in records:
-        key = tuple(record["label"] if name == "label" else record["config"][name] for name in names)
+        key = tuple(record["label"] if name == "label" else claims.set_name(record) for name in names)
         groups.setdefault(key, []).append(record)
     return groups
 
