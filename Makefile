@@ -30,6 +30,7 @@ bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python benchmarks/loss.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/head.py
 
 serve: book      ## show the book of PROFILE on http://127.0.0.1:$(PORT)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/$(PROFILE)/html $(PORT)

@@ -43,7 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("run", _run, "compute the records of a profile that are missing")
     sub.add_argument("--profile", default="embedded")
     sub.add_argument("--experiment", help="only this one (default: all)")
+    sub.add_argument("--seed", type=int, help="only the runs of this seed (default: all)")
     sub.add_argument("--shard", default="0/1", help="i/n: only part i of n of the runs, for processes side by side")
+    sub.add_argument(
+        "--not-alone", action="store_true", help="note in the records that their seconds are not to be used"
+    )
 
     sub = commands.add_parser("extract", parents=[images], help="encode images and their views once, with a frozen prior",
                               description="Encode images and their views once, with a frozen prior.")  # fmt: skip
@@ -111,8 +115,8 @@ def _run(options) -> None:
     }
     part, parts = _shard(options.shard)
     for path, run in list(wanted.items())[part::parts]:
-        if options.profile != "published" and not path.exists():
-            execute(run, root)
+        if options.profile != "published" and not path.exists() and options.seed in (None, run.seed):
+            execute(run, root, alone=not options.not_alone)
 
 
 def _extract(options) -> None:

@@ -140,11 +140,11 @@ def fast_half(device) -> torch.dtype | None:
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
 
 
-def _resolve(name, weights=None) -> dict:
-    """All that a name stands for: sidecar fields, and ``path`` (None for random weights)."""
+def _resolve(name, weights=None, fetch=True) -> dict:
+    """All that a name stands for: sidecar fields, and ``path`` (None for random weights, which fetch nothing)."""
     if weights is None and name.startswith("random:"):
         return {
-            **_resolve(name.removeprefix("random:")),
+            **_resolve(name.removeprefix("random:"), fetch=False),
             "path": None,
             "checksum": "random, seed 0",
             "classes_seen": (),
@@ -182,14 +182,14 @@ def _resolve(name, weights=None) -> dict:
     if not known:
         tags = ", ".join(list_pretrained_tags_by_model(model)) or "none"
         raise PGJRError(f"open_clip knows no weights {tag!r} for {model} (it knows: {tags}).")
-    path = Path(_download(name, known))
+    path = Path(_download(name, known)) if fetch else None
     size = config["vision_cfg"]["image_size"]
     preprocessing = {"size": size, **{k: known[k] for k in ("mean", "std", "interpolation")}}
     origin = "400 million image-text pairs (OpenAI)" if tag == "openai" else f"image-text pairs ({tag})"
     return {
         "architecture": model, "activation": "quick_gelu" if quick else "gelu",
         "preprocessing": preprocessing,
-        "supervision": f"CLIP: {origin}", "checksum": file_sha256(path), "path": path,
+        "supervision": f"CLIP: {origin}", "checksum": path and file_sha256(path), "path": path,
     }  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def test_broken_yaml_is_one_sentence(tmp_path, monkeypatch):
 
 def test_unknown_profile_and_experiment_are_named(manifest):
     manifest()
-    with pytest.raises(PGJRError, match="no profile 'embeded': known are embedded, local, paper, published"):
+    with pytest.raises(PGJRError, match="no profile 'embeded': known are embedded, .*published"):
         runs.plan("embeded")
     with pytest.raises(PGJRError, match="no experiment 'nothing'"):
         runs.experiment("embedded", "nothing")
@@ -200,6 +200,9 @@ def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / f"{made['key']}.json").write_text(json.dumps(made))
     assert [r["key"] for r in runs.ensure("one", "published")] == [made["key"]]
+    later = {**made, "key": "0" * 16, "provenance": {**made["provenance"], "started": "2999-01-01T00:00:00+00:00"}}
+    (tmp_path / "results" / f"{later['key']}.json").write_text(json.dumps(later))
+    assert [r["key"] for r in runs.ensure("one", "published")] == [later["key"]]  # results/ is append-only
 
 
 def test_a_file_that_is_no_record_is_refused(tmp_path):

@@ -185,8 +185,12 @@ def still_gaining(record: dict) -> bool:
 
 
 def convergence(records: list[dict]) -> list[dict]:
-    """Claim 1's numbers, one dict a pair: set, seed, target NMI, epochs and seconds of both, still gaining or not."""
+    """Claim 1's numbers, one dict a pair: set, seed, target NMI, epochs and seconds of both, still gaining or not.
+
+    Runs that shared their device with others have no seconds to compare, and are left out.
+    """
     rows = []
+    records = [record for record in records if record["timings"].get("alone", True)]
     for dataset, found in pairs(records, is_gjr, is_pgjr).items():
         for gjr, pgjr in found:
             ends = [[row["nmi"] for row in r["history"] if "nmi" in row][-1] for r in (gjr, pgjr)]

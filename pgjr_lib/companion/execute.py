@@ -31,8 +31,10 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def execute(run: RunConfig, root: Path, device: str | None = None) -> dict:
+def execute(run: RunConfig, root: Path, device: str | None = None, alone: bool = True) -> dict:
     """Compute ``run``, write its record below ``root`` and return it. A killed run goes on from its last epoch.
+
+    ``alone`` tells whether the run has its device to itself, so that its seconds may be compared.
 
     Raises:
         PGJRError: missing or damaged data, weights or features, or a loss that is no longer finite; nothing is
@@ -55,6 +57,7 @@ def execute(run: RunConfig, root: Path, device: str | None = None) -> dict:
         "weights": extracted.manifest["weights"] if extracted else None,
         "provenance": provenance(device, run.hash()),
     }
+    record["timings"]["alone"] = alone
     record["timings"]["extract_s"] = extracted.manifest["seconds"] if extracted else 0.0
     record["timings"]["total_s"] = time.perf_counter() - started
     write_json(record_path(run, root), record)

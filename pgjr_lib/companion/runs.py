@@ -113,8 +113,9 @@ class RunConfig(Strict):
 
 
 class SetChoice(Strict):
-    """A data set as a profile uses it; ``cnn`` holds settings of IDFD and GJR on this set."""
+    """A data set as a profile uses it; ``cnn`` holds settings of IDFD and GJR on it, ``dataset`` its name if another."""
 
+    dataset: str | None = None
     split: Literal["train", "test", "all"] = "test"
     limit: int | None = Field(None, ge=2)
     cnn: dict[str, object] = {}
@@ -305,9 +306,9 @@ def _cached_weights_checksum(prior: str, _weights_root: str | None) -> str:
 
 
 def published_records() -> dict[str, Path]:
-    """The committed records: the hash of a run's config -> its file."""
-    paths = sorted((home() / "results").glob("*.json"))
-    return {read_json(path)["provenance"]["config_hash"]: path for path in paths}
+    """The committed records: the hash of a run's config -> its file, the newest where a prior has changed since."""
+    made = [(read_json(path)["provenance"], path) for path in (home() / "results").glob("*.json")]
+    return {told["config_hash"]: path for told, path in sorted(made, key=lambda pair: pair[0]["started"])}
 
 
 def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
@@ -365,8 +366,8 @@ def _runs(manifest: Manifest, profile: str, name: str, where: str) -> list[RunCo
             kind = {"pgjr": "head", "idfd": "cnn", "gjr": "cnn"}.get(method)
             values = {
                 **manifest.methods.get(method, {}),
-                "dataset": set_name,
                 **chosen.sets[set_name].model_dump(exclude={"cnn"}),
+                "dataset": chosen.sets[set_name].dataset or set_name,
                 **chosen.common,
                 **chosen.methods.get(method, {}),
                 **(chosen.sets[set_name].cnn if kind == "cnn" else {}),

@@ -1,0 +1,51 @@
+"""Ten epochs of pGJR's head at N = 60,000 on the device at hand, with K views drawn from memory.
+
+    python benchmarks/head.py --views 8
+
+Features are random numbers of the bundled prior's shapes: this is about time. Writes benchmarks/results/head.json.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+
+from pgjr_lib.companion.execute import default_device
+from pgjr_lib.companion.provenance import provenance
+from pgjr_lib.jigsaw import GridJigsaw
+from pgjr_lib.losses import MemoryBank
+from pgjr_lib.models import PGJR
+from pgjr_lib.storage import write_json
+from pgjr_lib.training import FeatureSource, TrainingOptions, fit
+
+RESULT = Path(__file__).parent / "results" / "head.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--turns", type=int, default=3)
+    options = parser.parse_args()
+    device, dim, shape = default_device(), 256, (64, 4, 4)
+    torch.manual_seed(0)
+    draw = lambda *size: torch.randn(*size, device=device)  # noqa: E731
+    views = (draw(options.views, options.images, dim).half(), draw(options.views, options.images, *shape).half())
+    source = FeatureSource(draw(options.images, dim), draw(options.images, *shape), *views)
+    seconds = []
+    for turn in range(options.turns + 1):
+        model = PGJR(dim, shape, GridJigsaw(2, 1)).to(device)
+        bank = MemoryBank(options.images, 128).to(device)
+        settings = TrainingOptions(options.epochs, 256, 0.006, 1.0, smallest_batch=32)
+        taken = fit(model, source, bank, settings)[-1]["seconds"]
+        if turn:  # the first is a warm-up
+            seconds.append(taken)
+    print(f"{options.epochs} epochs of {options.images:,} images: {statistics.median(seconds):.2f} s on {device}")
+    setting = {name: getattr(options, name) for name in ("images", "views", "epochs", "turns")} | {"batch": 256}
+    write_json(RESULT, {"setting": setting, "seconds": seconds, "provenance": provenance(device, "")})
+
+
+if __name__ == "__main__":
+    main()
