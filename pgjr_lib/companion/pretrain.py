@@ -32,6 +32,7 @@ TEXT_RATE = 0.3  # the text tower's share of the learning rate: faster, its capt
 # (from this fraction of the training on, sides / image_size to draw from): small inputs first, because they are
 # fast and because small images are in the prior's world; the last part is at the size the prior then asks for
 SIDES = ((0.0, (0.5, 0.75)), (0.7, (0.75, 1.0)))
+PIXELS = 32  # side of the images that k-means on pixels sees, at most
 NEAR = 0.8  # similarity from which two thumbnails count as near-duplicates
 SELF_WEIGHT, SELF_TEMPERATURE = 0.5, 0.2  # of the self-supervised term
 CONTEXT = 20
@@ -331,7 +332,8 @@ def _score(weights, name, image_size, training_images):
     embedding = torch.cat([prior.encode(plain(batch, image_size))[0] for batch in images.split(256)])
     rows = {"images": len(images), "split": data.split, "note": data.note}
     rows["near_duplicates"] = near_duplicates(images, torch.from_numpy(training_images))
-    for label, features in (("prior", embedding), ("pixels", to_float(images).flatten(1))):
+    pixels = plain(images, min(PIXELS, images.shape[-1])).flatten(1)  # more would only cost time
+    for label, features in (("prior", embedding), ("pixels", pixels)):
         scores = kmeans_scores(features.numpy(), data.labels, len(data.class_names))
         rows[label] = {m: round(100 * sum(scores[m]) / len(scores[m]), 1) for m in ("acc", "nmi")}
     return rows
