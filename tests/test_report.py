@@ -159,3 +159,29 @@ def test_the_banner_says_when_nothing_was_run_and_never_hides_another_setting():
     assert "digits" in report.banner_text([record(**paper | {"dataset": "digits"})])
     assert "cifar10" in report.banner_text([record(**paper, limit=500)])
     assert "shorter training" in report.banner_text([record(method="gjr", prior=None, dataset="cifar10", epochs=20)])
+
+
+@pytest.mark.parametrize(("remote", "name"), [
+    ("https://github.com/someone/a-book.git", "someone/a-book"), ("git@github.com:some.one/book", "some.one/book"),
+    ("https://example.org/someone/book.git", None), (None, None),
+])  # fmt: skip
+def test_launch_links_follow_the_remote_and_are_left_out_without_one(tmp_path, remote, name):
+    call = lambda *arguments: subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)  # noqa: E731
+    call("init", "-q")
+    call("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x")
+    if remote:
+        call("remote", "add", "origin", remote)
+    links = report.launch_links(tmp_path)
+    if name is None:
+        assert links == {}
+    else:
+        commit = call("rev-parse", "HEAD").stdout.strip()
+        assert links["repository"] == {"url": f"https://github.com/{name}", "branch": commit, "path_to_book": ""}
+        assert links["launch_buttons"]["colab_url"].startswith("https://colab")
+
+
+def test_every_launched_page_exists_where_the_links_point():
+    home = Path(__file__).parent.parent
+    tracked = subprocess.run(["git", "ls-files", "notebooks"], cwd=home, capture_output=True, text=True).stdout.split()
+    assert {f"notebooks/{path.name}" for path in report.toc_notebooks(home)} <= set(tracked)
+    assert (home / "binder" / "environment.yml").is_file()

@@ -9,7 +9,8 @@ from pathlib import Path
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "kornia", "scikit-learn", "numpy", "scipy")
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def git(folder: Path, *arguments: str) -> str | None:
+    """What git says in ``folder``; None where it fails or there is none."""
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -44,8 +45,8 @@ def provenance(device, config_hash: str) -> dict:
     here = Path(__file__).parent
     device = torch.device(device)
     return {
-        "commit": _git(here, "rev-parse", "HEAD"),
-        "dirty": bool(_git(here, "status", "--porcelain", "--untracked-files=no", "--", here.parent.as_posix())),
+        "commit": git(here, "rev-parse", "HEAD"),
+        "dirty": bool(git(here, "status", "--porcelain", "--untracked-files=no", "--", here.parent.as_posix())),
         "config_hash": config_hash,
         "python": platform.python_version(),
         "versions": versions(),

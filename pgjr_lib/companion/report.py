@@ -10,6 +10,7 @@ import difflib
 import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 import yaml
 
 from pgjr_lib.companion import claims, runs
-from pgjr_lib.companion.provenance import provenance
+from pgjr_lib.companion.provenance import git, provenance
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import atomic_write, write_json
 
@@ -133,12 +134,25 @@ def stage(profile: str) -> Path:
         shutil.copy(done, source / "notebooks" / path.name)
     config = yaml.safe_load((home / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
+    config |= launch_links(home)
     atomic_write(source / "_config.yml", yaml.safe_dump(config, sort_keys=False))
     write_json(source / "book" / "banner.json", {"profile": profile, "html": banner_html(profile)})
     status = source / "book" / "status.md"
     text = status.read_text()
     atomic_write(status, text[: text.index(STATUS_MARK)] + status_table(profile, executed))
     return source
+
+
+def launch_links(home: Path) -> dict:
+    """Jupyter Book's settings for Colab and Binder, from the GitHub remote and commit; none where there is no remote."""
+    remote, commit = git(home, "remote", "get-url", "origin"), git(home, "rev-parse", "HEAD")
+    found = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$", remote or "")
+    if not found or not commit:
+        return {}
+    buttons = {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org",
+               "notebook_interface": "jupyterlab", "thebe": False}  # fmt: skip
+    return {"repository": {"url": f"https://github.com/{found[1]}", "branch": commit, "path_to_book": ""},
+            "launch_buttons": buttons}  # fmt: skip
 
 
 def toc_notebooks(home: Path) -> list[Path]:
