@@ -319,8 +319,6 @@ def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
     Returns:
         The records in the manifest's order, each with ``label``, the variant's name.
     """
-    from pgjr_lib.companion.execute import execute
-
     manifest = load_manifest()
     found = experiment(profile, name)
     rendered_only = bool(manifest.profiles[profile].records)
@@ -332,6 +330,8 @@ def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
         else:
             path = record_path(run, root or build_root(profile))
             if not path.exists():
+                from pgjr_lib.companion.execute import execute  # torch: reading records does without it
+
                 execute(run, root or build_root(profile))
         if path:
             records.append({**read_record(path), "label": run.label})
