@@ -1,6 +1,7 @@
 """Executing notebooks, staging a book, and what the banner and the status page say."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -185,3 +186,27 @@ def test_every_launched_page_exists_where_the_links_point():
     tracked = subprocess.run(["git", "ls-files", "notebooks"], cwd=home, capture_output=True, text=True).stdout.split()
     assert {f"notebooks/{path.name}" for path in report.toc_notebooks(home)} <= set(tracked)
     assert (home / "binder" / "environment.yml").is_file()
+
+
+def test_the_address_is_written_into_every_notebook_and_nothing_else(tmp_path):
+    home = Path(__file__).parent.parent
+    shutil.copy(home / "_toc.yml", tmp_path)
+    shutil.copytree(home / "notebooks", tmp_path / "notebooks")
+    paths = report.toc_notebooks(tmp_path)
+    assert report.set_address(tmp_path, "https://github.com/someone/book", "v1.0") == len(paths)
+    for path in paths:
+        cell = "".join(next(c for c in nbformat.read(path, 4).cells if c.cell_type == "code").source)
+        assert 'repository, commit = "https://github.com/someone/book", "v1.0"' in cell
+        before = (home / "notebooks" / path.name).read_text()
+        assert path.read_text().replace("https://github.com/someone/book", "").replace("v1.0", "main") == before
+    assert report.set_address(tmp_path, "https://github.com/someone/book", "v1.0") == 0
+    for address, commit in (('x"; import os', "main"), ("https://github.com/a/b", 'm"; x')):
+        with pytest.raises(PGJRError, match="is no repository"):
+            report.set_address(tmp_path, address, commit)
+
+
+def test_a_lone_notebook_says_what_it_needs(tmp_path):
+    home = Path(__file__).parent.parent
+    cell = next(c for c in nbformat.read(home / "notebooks" / "figure-4.ipynb", 4).cells if c.cell_type == "code")
+    done = subprocess.run([sys.executable, "-c", cell.source], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode and "needs its repository: clone it" in done.stderr and "Traceback" not in done.stderr

@@ -155,6 +155,29 @@ def launch_links(home: Path) -> dict:
             "launch_buttons": buttons}  # fmt: skip
 
 
+def set_address(home: Path, address: str, commit: str) -> int:
+    """Write into every notebook's first cell where a lone copy of it, as on Colab, gets the rest from.
+
+    Returns:
+        How many notebooks were changed.
+
+    Raises:
+        PGJRError: no https address, or a commit that is no name.
+    """
+    if not re.fullmatch(r"https://[\w./-]+", address) or not re.fullmatch(r"[\w./-]+", commit):
+        raise PGJRError(
+            f"{address!r} at {commit!r} is no repository: give https://github.com/<owner>/<name> and a commit."
+        )
+    line, changed = f'repository, commit = "{address}", "{commit}"', 0
+    for path in toc_notebooks(home):
+        text = path.read_text()
+        new = re.sub(r'repository, commit = \\"[^"\\]*\\", \\"[^"\\]*\\"', line.replace('"', r'\\"'), text)
+        if new != text:
+            atomic_write(path, new)
+            changed += 1
+    return changed
+
+
 def toc_notebooks(home: Path) -> list[Path]:
     """The notebooks that the table of contents names, in its order."""
     toc = yaml.safe_load((home / "_toc.yml").read_text())
@@ -260,9 +283,14 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter")
     sub = commands.add_parser("build", help="stage and render the book")
     sub.add_argument("--profile", default="embedded")
+    sub = commands.add_parser("address", help="tell the notebooks where a lone copy finds the repository")
+    sub.add_argument("address", help="https://github.com/<owner>/<name>")
+    sub.add_argument("--commit", default="main", help="branch, tag or commit (default: main)")
     options = parser.parse_args(arguments)
     try:
-        if options.command == "notebook":
+        if options.command == "address":
+            print(f"{set_address(runs.home(), options.address, options.commit)} notebooks changed")
+        elif options.command == "notebook":
             parameters = {"profile": options.profile, **{name: yaml.safe_load(value) for name, value in options.p}}
             output = runs.build_root(options.profile) / "notebooks" / f"{options.name}.ipynb"
             execute_notebook(runs.home() / "notebooks" / f"{options.name}.ipynb", output, parameters)
