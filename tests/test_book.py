@@ -3,6 +3,7 @@
 import ast
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
@@ -88,6 +89,12 @@ def test_the_profiles_of_the_reproduce_page_are_those_of_the_manifest():
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_prose_holds_no_result(page):
     assert not re.findall(r"\d+\.\d+|\d+ ?%", prose(page.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_prose_of_notebooks_holds_no_result(path):
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"]
+    assert cells and not [found for c in cells for found in re.findall(r"\d+\.\d+|\d+ ?%", prose("".join(c["source"])))]
 
 
 def test_the_front_page_says_what_was_not_read():
