@@ -47,7 +47,9 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
 
     A literature method opens to its source, split and grade; weakly sourced rows fold away below.
     """
-    sets = list(dict.fromkeys([*(r["config"]["dataset"] for r in records), *claims.PAPER_SETS]))
+    shown = {r["config"]["dataset"] for r in records}
+    mine = sorted(shown, key=lambda name: (name not in claims.PAPER_SETS, name))
+    sets = [*mine, *(name for name in claims.PAPER_SETS if name not in shown)]
     ours = {}
     for record in records:
         several = (

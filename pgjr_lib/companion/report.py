@@ -130,8 +130,10 @@ def stage(profile: str) -> Path:
             raise PGJRError(f"{done} is missing: run make book PROFILE={profile}, which executes it.")
         notebook = json.loads(done.read_text())
         executed[path.stem] = notebook["metadata"]["pgjr"]
-        (source / "notebooks").mkdir(exist_ok=True)
-        shutil.copy(done, source / "notebooks" / path.name)
+        for cell in notebook["cells"]:  # papermill's repetition of the parameters is of no use to a reader
+            if "injected-parameters" in cell["metadata"].get("tags", []):
+                cell["metadata"]["tags"].append("remove-cell")
+        atomic_write(source / "notebooks" / path.name, json.dumps(notebook, indent=1))
     config = yaml.safe_load((home / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
     config |= launch_links(home)

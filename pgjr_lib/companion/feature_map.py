@@ -1,0 +1,30 @@
+"""Figure 5 to move about in: the snapshots' t-SNE as an interactive map (plotly, which the book brings along)."""
+
+import html
+import json
+from pathlib import Path
+
+from pgjr_lib.companion.figures import PALETTE
+
+TEMPLATE = Path(__file__).parent / "feature_map.html"
+
+
+def feature_map(records: list[dict], class_names: list[str], name: str) -> str:
+    """The map of one data set as HTML: a method to choose, an epoch to slide to, classes and image numbers on hover.
+
+    Args:
+        records: of runs that kept snapshots; one method each.
+        class_names: of the set.
+        name: the set's, as shown.
+    """
+    methods = [{"label": record["label"], **record["snapshots"]} for record in records]
+    data = json.dumps({"methods": methods, "classes": class_names, "colours": PALETTE})
+    fields = {
+        "id": "map-" + "".join(c if c.isalnum() else "-" for c in name),
+        "alt": html.escape(f"t-SNE of the features on {name}; each point is an image, its colour the true class"),
+        "data": data.replace("<", "\\u003c"),  # no text can end the script element
+    }
+    page = TEMPLATE.read_text()
+    for field, value in fields.items():
+        page = page.replace("{{" + field + "}}", value)
+    return page
