@@ -4,9 +4,15 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines al
 Figures carry a white ground of their own, so that they read the same on light and dark pages.
 """
 
+import base64
+import html
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from pgjr_lib.companion import claims
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":")
@@ -161,6 +167,60 @@ def distributions(records: list[dict], class_names=()):
     figure.legend(handles, names, loc="lower center", ncols=min(len(names), 10), markerscale=3, handletextpad=0)
     figure.tight_layout(rect=(0, 0.12 / len(records) + 0.02, 1, 1))
     return figure
+
+
+MAIN_METHODS = ("k-means on pixels", "k-means on the prior", "IDFD (no jigsaw)", "GJR", "pGJR")
+
+
+def story(curves: list[dict], components: list[dict]):
+    """The front page's picture: how fast (Figure 4's first set), what the jigsaw adds, who is where (Table 5's sets).
+
+    Photographs where there are any: the digits' small set would stretch every scale.
+    """
+    own = lambda records: [r for r in records if r["config"]["dataset"] in claims.PAPER_SETS] or records  # noqa: E731
+    curves, components = own(curves), own(components)
+    figure, (fast, gain, level) = plt.subplots(1, 3, figsize=(10.5, 3.3), layout="constrained")
+    curves = [record for record in curves if claims.set_name(record) == claims.set_name(curves[0])]
+    for number, label in enumerate(dict.fromkeys(record["label"] for record in curves)):
+        group = [record for record in curves if record["label"] == label]
+        lines = [[row for row in record["history"] if "nmi" in row] for record in group]
+        seconds = np.mean([[row["seconds"] for row in line] for line in lines], axis=0)
+        x = seconds + np.mean([record["timings"]["extract_s"] for record in group])
+        y = np.mean([[100 * row["nmi"] for row in line] for line in lines], axis=0)
+        fast.plot(x, y, color=PALETTE[number % 6], ls=DASHES[number % 4], lw=1.8, label=label)
+    fast.set(title=f"how fast: {claims.set_name(curves[0])}", xlabel="seconds, encoding included", ylabel="NMI, points")
+    fast.legend(fontsize=8)
+
+    kinds = (("GJR", claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
+             ("pGJR", claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD))  # fmt: skip
+    found = [(f"{kind}, {name}", result) for kind, *test in kinds
+             for name, result in claims.judge_difference(components, *test).items()]  # fmt: skip
+    for position, (_, (_, mean, low, high, _)) in enumerate(found):
+        gain.plot((low, high), (-position, -position), color=PALETTE[0], lw=2)
+        gain.plot(mean, -position, "o", color=PALETTE[1])
+    gain.axvline(0, color="#666666", lw=1, ls=":")
+    gain.set(title="what the jigsaw adds", xlabel="NMI points, 95 % interval (Holm)",
+             yticks=[-p for p in range(len(found))], yticklabels=[name for name, _ in found])  # fmt: skip
+
+    sets = list(dict.fromkeys(map(claims.set_name, components)))
+    methods = [m for m in MAIN_METHODS if any(record["label"] == m for record in components)]
+    for number, name in enumerate(sets):
+        style = {"marker": ("o", "^", "s", "D")[number % 4], "color": PALETTE[number % 6], "ls": "", "label": name}
+        of = {m: [claims.score(r) for r in components if r["label"] == m and claims.set_name(r) == name] for m in methods}
+        shown = [m for m in methods if of[m]]
+        level.plot([np.mean(of[m]) for m in shown], [-methods.index(m) for m in shown], **style)
+    level.set(title="who is where", xlabel="NMI, points", yticks=[-p for p in range(len(methods))], yticklabels=methods)
+    level.legend(fontsize=8)
+    return figure
+
+
+def as_html(figure, alt: str) -> str:
+    """A figure as an HTML image of its own, for pages that show another page's figure; closes it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img class="figure" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
 
 
 def sensitivity(records: list[dict], default: str):
