@@ -127,3 +127,35 @@ def test_confused_names_the_pair_that_shares_a_cluster():
     assert len(figures.confusion([made]).axes) == 2
     pictures = np.zeros((2, 3, 4, 4), dtype=np.uint8)
     assert sum(len(ax.images) for ax in figures.exemplars(made, pictures).axes) == 20
+
+
+def test_other_features_of_a_run_stand_below_it(records):
+    bank = {name: [value / 2 for value in values] for name, values in records[0]["scores"]["plain"].items()}
+    records[0] = {**records[0], "scores": {**records[0]["scores"], "bank": bank}}
+    table = tables.components(records)
+    assert list(table["variant"]) == ["without", "the same, memory bank", "with"]
+    assert table["NMI"][1] == "25.0" and table["seeds"][1] == 1
+
+
+def test_development_sets_are_marked_and_explained(records):
+    for r in records:
+        r["config"] = {**r["config"], "dataset": "stl10", "split": "test"}
+    table = tables.components(records)
+    assert set(table["set"]) == {"stl10 (test) †"} and "† development set" in tables.as_html(table, "x")
+    for r in records:
+        r["config"] = {**r["config"], "dataset": "cifar10"}
+    assert "†" not in tables.as_html(tables.components(records), "x")
+
+
+def test_the_story_shows_photographs_where_there_are_any(records):
+    names = {"with": "GJR", "without": "IDFD (no jigsaw)"}
+
+    def of(name):
+        moved = [{**r, "config": {**r["config"], "dataset": name, "split": "test"}} for r in records]
+        return [{**r, "label": names[r["label"]]} for r in moved]
+
+    fast, gain, level = figures.story(of("digits") + of("cifar10"), of("digits") + of("cifar10")).axes
+    assert "cifar10" in fast.get_title() and len(fast.lines) == 2
+    assert [t.get_text() for t in gain.get_yticklabels()] == ["GJR, cifar10 (test)"]
+    assert [line.get_label() for line in level.lines] == ["cifar10 (test)"]
+    assert len(figures.story(of("digits"), of("digits")).axes[1].get_yticklabels()) == 1
