@@ -205,6 +205,33 @@ def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp
     assert [r["key"] for r in runs.ensure("one", "published")] == [later["key"]]  # results/ is append-only
 
 
+def test_a_set_is_shown_as_the_first_profile_ran_it(manifest, tmp_path, record):
+    def two_profiles(raw):
+        raw["methods"] = {"gjr": {}}
+        raw["experiments"] = {"one": {"item": "F4", "title": "t", "notebook": "figure-4", "variants": {"GJR": {"method": "gjr"}}}}
+        for name, epochs, sets in (("embedded", 2, ["digits", "cifar10"]), ("local", 3, ["digits"])):
+            raw["profiles"][name] |= {"sets": {s: {"split": "all"} for s in sets}, "seeds": {"cnn": 2}, "common": {},
+                                      "methods": {"gjr": {"epochs": epochs}}}  # fmt: skip
+        raw["profiles"]["published"]["records"] = ["local", "embedded"]
+
+    manifest(two_profiles)
+    (tmp_path / "results").mkdir()
+
+    def commit(profile, number):
+        for run in runs.experiment(profile, "one").runs:
+            number += 1
+            made = {**record[2], "key": f"{number:016d}", "config": run.model_dump(exclude={"label"})}
+            made["provenance"] = {**made["provenance"], "config_hash": run.hash()}
+            (tmp_path / "results" / f"{number:016d}.json").write_text(json.dumps(made))
+
+    shown = lambda: sorted((r["config"]["dataset"], r["config"]["epochs"]) for r in runs.ensure("one", "published"))  # noqa: E731
+    commit("embedded", 0)
+    assert shown() == [("cifar10", 2)] * 2 + [("digits", 2)] * 2
+    commit("local", 100)
+    assert shown() == [("cifar10", 2)] * 2 + [("digits", 3)] * 2  # never a mixture of two settings
+    assert len(runs.plan("published").experiments["one"].record_paths) == 4
+
+
 def test_a_file_that_is_no_record_is_refused(tmp_path):
     path = tmp_path / "abc.json"
     for text in ("{", "{}", '{"key": "other"}'):

@@ -253,7 +253,7 @@ def plan(profile: str, root: Path | None = None) -> Plan:
     for name in sorted(manifest.experiments, key=lambda n: not manifest.experiments[n].timed):
         found = experiment(profile, name)
         if manifest.profiles[profile].records:
-            paths = [published[run.hash()] for run in found.runs if run.hash() in published]
+            paths = [path for _, path in _committed(manifest, profile, name, published)]
             experiments[name] = Experiment(**{**vars(found), "record_paths": paths})
             continue
         paths = [record_path(run, root) for run in found.runs]
@@ -314,28 +314,37 @@ def published_records() -> dict[str, Path]:
 def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
     """The records of an experiment: read where they exist, computed where they do not.
 
-    ``published`` computes nothing; a run without a committed record is left out.
+    ``published`` computes nothing: a run without a committed record is left out, and a set that several of its
+    profiles ran is shown as the first of them ran it.
 
     Returns:
         The records in the manifest's order, each with ``label``, the variant's name.
     """
     manifest = load_manifest()
     found = experiment(profile, name)
-    rendered_only = bool(manifest.profiles[profile].records)
-    published = published_records() if rendered_only else {}
+    if manifest.profiles[profile].records:
+        committed = _committed(manifest, profile, name, published_records())
+        return [{**read_record(path), "label": run.label} for run, path in committed]
     records = []
     for run in found.runs:
-        if rendered_only:
-            path = published.get(run.hash())
-        else:
-            path = record_path(run, root or build_root(profile))
-            if not path.exists():
-                from pgjr_lib.companion.execute import execute  # torch: reading records does without it
+        path = record_path(run, root or build_root(profile))
+        if not path.exists():
+            from pgjr_lib.companion.execute import execute  # torch: reading records does without it
 
-                execute(run, root or build_root(profile))
-        if path:
-            records.append({**read_record(path), "label": run.label})
+            execute(run, root or build_root(profile))
+        records.append({**read_record(path), "label": run.label})
     return records
+
+
+def _committed(manifest: Manifest, profile: str, name: str, published: dict[str, Path]) -> list[tuple[RunConfig, Path]]:
+    """An experiment's runs that have a committed record, with its file; of each set, one profile's only."""
+    found, owners = [], {}
+    for source in manifest.profiles[profile].records:
+        for run in _runs(manifest, source, name, "experiments.yaml"):
+            path = published.get(run.hash())
+            if path and owners.setdefault((run.dataset, run.split), source) == source:
+                found.append((run, path))
+    return found
 
 
 def read_record(path: Path) -> dict:
