@@ -64,7 +64,10 @@ for name, found in OWNERS.items():
         input: [ancient(f"{os.path.relpath(folder)}/manifest.json") for folder in found.feature_dirs]
         # update: the records that exist already are kept while the missing ones are computed
         output: [update(path) for path in relative(found.own_record_paths)]
-        params: experiment=name
-        threads: 2 if found.timed else 1  # timed runs have the machine to themselves
+        params:
+            experiment=name,
+            threads=min(2, workflow.cores) if found.timed else 1,
+            alone="" if found.timed else "--not-alone",
+        threads: workflow.cores if found.timed else 1  # timed runs have the machine to themselves
         message: f"computing the missing runs of {name}"
-        shell: "OMP_NUM_THREADS={threads} {PYTHON} -m pgjr_lib.cli run --profile {PROFILE} --experiment {params.experiment}"
+        shell: "OMP_NUM_THREADS={params.threads} {PYTHON} -m pgjr_lib.cli run --profile {PROFILE} --experiment {params.experiment} {params.alone}"

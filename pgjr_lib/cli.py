@@ -16,6 +16,10 @@ def main(arguments: list[str] | None = None) -> int:
     except PGJRError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a file where a folder should be, no permission
+        what = f"{error.filename}: " if error.filename else ""
+        print(f"error: {what}{error.strerror or error}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last finished part.", file=sys.stderr)
         return 130
@@ -176,6 +180,7 @@ def _pretrain(options) -> None:
 def _verify(options) -> None:
     from pgjr_lib import features
     from pgjr_lib.companion.runs import read_record
+    from pgjr_lib.priors import prior_checksum
     from pgjr_lib.storage import load_tensors
 
     for path in options.paths:
@@ -183,6 +188,8 @@ def _verify(options) -> None:
             features.load(path)
         elif path.suffix == ".json":
             read_record(path)
+        elif path.with_suffix(".json").is_file():  # a prior: its checksum stands in the file beside it
+            prior_checksum(f"file:{path}")
         else:
             load_tensors(path)
         print(f"{path}: whole")

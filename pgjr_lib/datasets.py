@@ -211,14 +211,28 @@ def list_images(base) -> tuple[list[Path], list[Path]]:
     def refused(error):
         raise PGJRError(f"{error.filename} cannot be read ({error.strerror}): change its permissions or move it away.")
 
-    found = []
+    found, visited = [], set()
     for folder, folders, names in os.walk(base, onerror=refused, followlinks=True):
+        place = os.stat(folder)
+        if (place.st_dev, place.st_ino) in visited:  # a link to a folder that was here already
+            folders.clear()
+            continue
+        visited.add((place.st_dev, place.st_ino))
         folders[:] = [entry for entry in folders if not entry.startswith(".")]
         found += [Path(folder, n) for n in names if not n.startswith(".")]
-    images = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    images = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file() and _is_text(path))
     if not images:
         raise PGJRError(f"{base} holds no images: put {', '.join(sorted(SUFFIXES))} files into it.")
     return images, sorted(set(found) - set(images))
+
+
+def _is_text(path) -> bool:
+    """Whether a path is UTF-8, as tables and pages are; a name from an old archive may not be."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def thumbnails(paths, size: int) -> list[bytes]:

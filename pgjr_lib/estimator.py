@@ -1,10 +1,12 @@
 """pGJR as a scikit-learn estimator: a feature matrix in, clusters out."""
 
+import copy
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -110,7 +112,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             if self.epochs:
                 options = TrainingOptions(
                     self.epochs, self.batch_size, self.learning_rate, self.temperature, alpha=self.decorrelation,
-                    smallest_batch=min(32, len(X)), seed=seed,
+                    smallest_batch=min(32, self.batch_size, len(X)), seed=seed,
                 )  # fmt: skip
                 fit(model.train(), source, bank, options)
         self.model_ = model.eval().cpu()
@@ -148,12 +150,9 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     @torch.no_grad()
     def _features(self, X):
         """In double precision, so that a row's feature does not depend on the rows beside it."""
-        device = next(self.model_.parameters()).device
-        double = self.model_.double()
-        f = double(torch.tensor(X, dtype=torch.float64, device=device)).cpu().numpy()
-        self.model_.float()
-        return f
+        double = copy.deepcopy(self.model_).cpu().double()  # not every device has double precision
+        return double(torch.tensor(X, dtype=torch.float64)).numpy()
 
     def _nearest(self, X, centres):
         f = normalise(self._features(X)).astype(np.float64)
-        return ((f[:, None] - centres[None].astype(np.float64)) ** 2).sum(2).argmin(1)
+        return pairwise_distances_argmin(f, centres.astype(np.float64))

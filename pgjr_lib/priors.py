@@ -109,6 +109,21 @@ def load_prior(name: str, device="cpu", *, weights=None, image_size=None) -> Pri
     return Prior(name, visual, _digest(spec), preprocessing, spec["supervision"], seen, device)
 
 
+def classes_seen(name: str) -> tuple[str, ...]:
+    """WordNet ids of the classes whose labels a prior was trained with; none for CLIP and random weights."""
+    if name != "class-name" and not name.startswith("file:"):
+        return ()
+    return tuple(_resolve(name).get("classes_seen", ()))
+
+
+def at_hand(name: str) -> bool:
+    """Whether a prior can be built without asking a network."""
+    if "/" not in name or name.startswith(("random:", "file:")):
+        return True
+    model, _, tag = name.partition("/")
+    return _local_checkpoint(model, tag) is not None or _cached(get_pretrained_cfg(model, tag)) is not None
+
+
 def prior_checksum(name: str, *, weights=None) -> str:
     """SHA-256 over a prior's weights and how they are run, without building it."""
     return _digest(_resolve(name, weights))
@@ -136,8 +151,11 @@ def fast_half(device) -> torch.dtype | None:
     """The half precision a device is fast at: float16 on CUDA, bfloat16 on CPUs that have it, else none."""
     if torch.device(device).type == "cuda":
         return torch.float16
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
+    if hasattr(torch.cpu, "get_capabilities"):
+        able = torch.cpu.get_capabilities()
+        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch before 2.11
+    return torch.bfloat16 if any(getattr(torch.cpu, test, bool)() for test in tests) else None
 
 
 def _resolve(name, weights=None, fetch=True) -> dict:
@@ -207,6 +225,8 @@ def _sidecar(path) -> dict:
         raise PGJRError(f"{side} does not say {', '.join(missing)}: add it, or it would be run by guesswork.")
     if missing := {"size", "mean", "std", "interpolation"} - set(spec["preprocessing"]):
         raise PGJRError(f"{side}: preprocessing does not say {', '.join(sorted(missing))}: add it.")
+    if spec["preprocessing"]["interpolation"] != "bicubic":
+        raise PGJRError(f"{side}: interpolation is {spec['preprocessing']['interpolation']!r}: only bicubic is done here.")
     config = _config(spec["architecture"], side)
     if bool(config.get("quick_gelu")) != (spec["activation"] == "quick_gelu"):
         raise PGJRError(f"{side} names the activation {spec['activation']}, not its architecture's: correct it.")
@@ -250,12 +270,17 @@ def _local_checkpoint(model, tag):
     return next((path for path in stems if path.is_file()), None)
 
 
+def _cached(known) -> str | None:
+    """The hub's file in its cache."""
+    repository = known.get("hf_hub", "").rstrip("/")
+    found = (try_to_load_from_cache(repository, file) for file in CACHED_NAMES if repository)
+    return next((path for path in found if isinstance(path, str)), None)
+
+
 def _download(name, known) -> str:
     """The hub's file, from its cache or the network; says at once what to do where there is none."""
-    repository = known.get("hf_hub", "").rstrip("/")
-    for file in CACHED_NAMES if repository else ():
-        if isinstance(cached := try_to_load_from_cache(repository, file), str):
-            return cached
+    if cached := _cached(known):
+        return cached
     try:
         if not (os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")):
             # the hub's client would retry for a minute before it says so

@@ -143,3 +143,55 @@ def test_the_installed_command_exits_with_2_and_one_line(tmp_path):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: there is no profile 'nosuch': known are embedded, ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--epochs", "0"], "epochs is 0, but"),
+        (["--seed", "-1"], "seed is -1, but"),
+    ],
+)
+def test_cluster_names_a_number_that_cannot_be(photos, tmp_path, capsys, more, sentence):
+    assert main(["cluster", str(photos), "-k", "2", "--out", str(tmp_path / "out"), *more]) == 2
+    assert sentence in said(capsys)
+
+
+def test_a_file_where_a_folder_should_be_is_one_sentence(photos, tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert main(["cluster", str(photos), "-k", "2", "--epochs", "1", "--out", str(tmp_path / "out")]) == 2
+    assert str(tmp_path / "out") in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["method=idfd", "beta=1.0"], "beta=1.0 weights the jigsaw's own loss, but this run has no jigsaw"),
+        (["method=gjr", "n=9", "g=3"], "n=9, g=3: GridJigsaw: a map of 2x2 is too small for blocks of 27x27"),
+    ],
+)
+def test_train_refuses_what_no_run_can_be(settings, sentence, tmp_path, capsys):
+    common = ["dataset=digits", "split=all", "limit=64", "image_size=8", "backbone=thin", "epochs=1"]
+    assert main(["train", *settings, *common, "--out", str(tmp_path)]) == 2
+    assert sentence in said(capsys) and not list(tmp_path.rglob("*.json"))
+
+
+def test_a_prior_verifies_against_the_file_beside_it(capsys, tmp_path):
+    from pgjr_lib.priors import BUNDLED
+
+    assert main(["verify", str(BUNDLED)]) == 0
+    capsys.readouterr()
+    copy = tmp_path / "x.safetensors"
+    copy.write_bytes(BUNDLED.read_bytes()[:-8] + bytes(8))
+    copy.with_suffix(".json").write_bytes(BUNDLED.with_suffix(".json").read_bytes())
+    assert main(["verify", str(copy)]) == 2
+    assert "does not match the checksum" in said(capsys)
+
+
+def test_a_prior_is_not_scored_on_classes_it_was_taught_under_any_name(photos, tmp_path, capsys):
+    from pgjr_lib.priors import BUNDLED
+
+    (photos / "dark").rename(photos / "n01443537")  # a class of Tiny-ImageNet
+    settings = ["method=prior", f"dataset=folder:{photos}", f"prior=file:{BUNDLED}", "views=0", "split=all"]
+    assert main(["train", *settings, "--out", str(tmp_path / "runs")]) == 2
+    assert "which saw labels of its classes: use another prior" in said(capsys)

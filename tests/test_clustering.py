@@ -124,3 +124,46 @@ def test_a_large_photograph_gives_the_same_square_as_its_slow_decoding(tmp_path)
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "b.png")
     jpeg, png = (datasets._decode(tmp_path / name, 64)[0].astype(float) for name in ("a.jpg", "b.png"))
     assert jpeg.shape == (3, 64, 64) and np.abs(jpeg - png).mean() < 2
+
+
+def test_links_in_a_circle_and_odd_names_are_no_trouble(photos, tmp_path, capsys):
+    (photos / "again").symlink_to(photos)
+    (photos / "gone.jpg").symlink_to(photos / "nowhere.jpg")
+    (photos / "roll 1" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"from an old archive")
+    assert run(photos, tmp_path / "out", "-k", "3") == 0
+    data, _ = page_data(tmp_path / "out")
+    assert data["total"] == 36 and data["about"]["skipped"] == ["clip.mp4", "gone.jpg", "roll 0/x.heic", "roll 1/caf?.png"]
+
+
+def test_more_clusters_than_readable_images_is_one_sentence(photos, tmp_path, capsys):
+    for path in sorted(photos.rglob("*.png"))[5:]:
+        path.write_bytes(b"no image")
+    assert run(photos, tmp_path / "out", "-k", "6", "--skip-corrupt") == 2
+    assert "k=6 clusters were asked for 5 readable images: choose k from 2 to 5." in capsys.readouterr().err
+
+
+def test_labels_that_the_prior_saw_are_not_scored(photos, tmp_path, capsys):
+    (photos / "roll 0").rename(photos / "n01443537")  # a class of Tiny-ImageNet
+    assert run(photos, tmp_path / "out", "-k", "3", "--labels") == 2
+    assert "cannot be scored with class-name, which saw labels of its classes" in capsys.readouterr().err
+    assert run(photos, tmp_path / "out", "-k", "3") == 0  # without scores it may
+
+
+def test_a_folder_with_unreadable_classes_keeps_its_names_in_place(photos, tmp_path):
+    for path in (photos / "roll 0").rglob("*.png"):
+        path.write_bytes(b"no image")
+    for i, path in enumerate(sorted((photos / "roll 1").rglob("*.png"))):
+        (photos / f"roll {2 + i % 2}").mkdir(exist_ok=True)
+        path.rename(photos / f"roll {2 + i % 2}" / path.name)
+    assert run(photos, tmp_path / "out", "-k", "3", "--labels", "--skip-corrupt") == 0
+    scores = page_data(tmp_path / "out")[0]["about"]["scores"]
+    assert scores["classes"] == ["roll 2", "roll 3"] and len(scores["confusion"]) == 2
+
+
+def test_a_page_of_many_images_shows_the_ends_of_every_cluster(monkeypatch):
+    monkeypatch.setattr(clustering, "MAP_IMAGES", 120)
+    clusters, distance = np.repeat([0, 1, 2], [500, 5, 100]), np.random.default_rng(0).random(605)
+    shown = clustering._shown(clusters, distance)
+    assert len(shown) == 120 and {500, 501, 502, 503, 504} <= set(shown)
+    own = np.flatnonzero(clusters == 0)
+    assert {own[distance[own].argmin()], own[distance[own].argmax()]} <= set(shown)

@@ -53,6 +53,12 @@ def test_features_lie_on_the_sphere_and_training_moves_them(blobs):
     assert np.allclose(np.linalg.norm(trained, axis=1), 1) and not np.allclose(untrained, trained, atol=1e-3)
 
 
+def test_batches_of_any_size_train(blobs):
+    start = PGJRClustering(n_clusters=3, epochs=0, random_state=0).fit(blobs[0]).transform(blobs[0])
+    small = PGJRClustering(n_clusters=3, epochs=1, batch_size=8, random_state=0).fit(blobs[0]).transform(blobs[0])
+    assert np.abs(start - small).max() > 1e-3
+
+
 def test_unseen_rows_get_the_cluster_of_their_blob(blobs):
     X, y, _ = blobs
     model = PGJRClustering(4, epochs=3, random_state=0).fit(X[:100])

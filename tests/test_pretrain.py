@@ -39,7 +39,7 @@ def test_it_writes_weights_sidecar_merges_and_card(source, tmp_path):
     assert side["checksum"] == file_sha256(out) and side["training"]["steps"] == 6
     assert "class names" in side["supervision"] and side["classes_seen"] == sorted(NAMES)
     assert fields["training_data"]["images"] == 18 and side["preprocessing"]["size"] == 32
-    assert "supervised by class names" in (out.parent / "README.md").read_text()
+    assert "supervised by class names" in out.with_suffix(".md").read_text()
     assert not out.with_suffix(".checkpoint.safetensors").exists()
     assert load_prior(f"file:{out}").map_shape == (512, 2, 2)
 

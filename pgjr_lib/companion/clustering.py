@@ -14,8 +14,8 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from pgjr_lib import datasets, evaluation, features
-from pgjr_lib.companion.execute import default_device, make_head
-from pgjr_lib.companion.runs import RunConfig, key
+from pgjr_lib.companion.execute import default_device, make_head, refuse_seen
+from pgjr_lib.companion.runs import RunConfig, key, validated
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.storage import atomic_write, save_tensors
@@ -47,16 +47,16 @@ def cluster_folder(
     """
     images, others = datasets.list_images(folder) if folder.is_dir() else ([], [])
     others = [path for path in others if out.resolve() not in path.resolve().parents]
+    skipped = [str(path.relative_to(folder)).encode(errors="replace").decode() for path in others]
     if others:
-        names = ", ".join(str(path.relative_to(folder)) for path in others[:10])
+        names = ", ".join(skipped[:10])
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
         print(f"{len(others)} files are no images this can read and were skipped: {names}{more}.", file=sys.stderr)
     if folder.is_dir() and k is not None and not 2 <= k <= len(images):
         raise PGJRError(f"k={k} clusters were asked for {len(images)} images: choose k from 2 to {len(images)}.")
-    run = RunConfig(
-        method="pgjr", dataset=f"{'folder' if labelled else 'images'}:{folder}", split="all", prior=prior,
-        epochs=epochs, seed=seed, batch_size=256, lr=0.006, tau1=1.0,
-    )  # fmt: skip
+    fields = {"method": "pgjr", "dataset": f"{'folder' if labelled else 'images'}:{folder}", "split": "all",
+              "prior": prior, "epochs": epochs, "seed": seed, "batch_size": 256, "lr": 0.006, "tau1": 1.0}  # fmt: skip
+    run = validated(RunConfig, fields, "cluster")
     device = default_device()
     found = features.extract(run.features(), out / "features", device=device, skip_corrupt=skip_corrupt)
     paths, note = found.manifest["paths"], found.manifest["data"]["note"]
@@ -64,6 +64,10 @@ def cluster_folder(
         print(note, file=sys.stderr)
     if len(paths) < 3:
         raise PGJRError(f"{folder} has {len(paths)} readable images: at least three are needed to cluster.")
+    if k is not None and k > len(paths):
+        raise PGJRError(f"k={k} clusters were asked for {len(paths)} readable images: choose k from 2 to {len(paths)}.")
+    if labelled:
+        refuse_seen(prior, run.dataset, found.class_names)
     points = torch.from_numpy(_trained(run, found, out, device))
     table = guess_k(points.numpy(), seed) if k is None else []
     k = k or max(table, key=lambda row: row["silhouette"] * row["stability"])["k"]
@@ -81,9 +85,9 @@ def cluster_folder(
         scores = {name: getattr(evaluation, {"acc": "accuracy"}.get(name, name))(truth, result.labels_)
                   for name in ("acc", "nmi", "ari")}  # fmt: skip
         scores |= {"confusion": evaluation.contingency_matrix(truth, result.labels_).tolist(),
-                   "classes": list(found.class_names)}  # fmt: skip
+                   "classes": [found.class_names[c] for c in np.unique(truth)]}  # fmt: skip
     about = {"folder": folder.resolve().name, "prior": prior, "supervision": found.manifest["weights"]["supervision"],
-             "note": note, "skipped": [str(path.relative_to(folder)) for path in others], "epochs": epochs,
+             "note": note, "skipped": skipped, "epochs": epochs,
              "seed": seed, "guess": table, "scores": scores}  # fmt: skip
     atomic_write(out / "index.html", page(folder, paths, points.numpy(), result.labels_, distance, about))
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -117,7 +121,7 @@ def page(
     folder: Path, paths: list[str], points: np.ndarray, clusters: np.ndarray, distance: np.ndarray, about: dict
 ) -> str:
     """The self-contained page: galleries, sizes, a map with thumbnails, search. File names are data, never markup."""
-    shown = np.sort(np.random.default_rng(0).permutation(len(paths))[:MAP_IMAGES])
+    shown = _shown(clusters, distance)
     place = TSNE(perplexity=min(30, (len(shown) - 1) / 3), init="pca", random_state=0).fit_transform(points[shown])
     place = (place - place.min(0)) / np.ptp(place, axis=0).clip(1e-9)
     small = datasets.thumbnails([folder / paths[i] for i in shown], THUMBNAIL)
@@ -131,6 +135,16 @@ def page(
     return TEMPLATE.read_text().replace("{{title}}", html.escape(about["folder"])).replace("{{data}}", text)
 
 
+def _shown(clusters: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """The images a page shows: all, or of each cluster the nearest and the farthest, and a random rest."""
+    if len(clusters) <= MAP_IMAGES:
+        return np.arange(len(clusters))
+    ends = [i for c in np.unique(clusters) for own in [np.flatnonzero(clusters == c)]
+            for i in own[np.argsort(distance[own])][np.r_[: min(24, len(own)), -min(8, len(own)) : 0]]]  # fmt: skip
+    rest = np.random.default_rng(0).permutation(len(clusters))
+    return np.sort(list(dict.fromkeys([*ends, *rest]))[:MAP_IMAGES])
+
+
 def _trained(run: RunConfig, found: features.FeatureSet, out: Path, device: str) -> np.ndarray:
     """The head's features (N, d) of the plain images."""
     tensors = (found.embeddings, found.maps, found.view_embeddings, found.view_maps)
@@ -139,7 +153,8 @@ def _trained(run: RunConfig, found: features.FeatureSet, out: Path, device: str)
     bank = MemoryBank(len(source), run.dim, run.bank_momentum).to(device)
     bank.write(embed(model, source).to(device))
     options = TrainingOptions(
-        run.epochs, run.batch_size, run.lr, run.tau1, smallest_batch=min(32, len(source)), seed=run.seed
+        run.epochs, run.batch_size, run.lr, run.tau1,
+        smallest_batch=min(32, run.batch_size, len(source)), seed=run.seed,
     )
 
     def told(epoch, row):

@@ -19,9 +19,11 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.jigsaw import ChannelMix, GridJigsaw, Permuted
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import EMBEDDING_MAP, GJR, PGJR
+from pgjr_lib.priors import classes_seen
 from pgjr_lib.storage import write_json
 from pgjr_lib.training import FeatureSource, ImageSource, TrainingOptions, embed, fit
 
+CROP_DETAIL = 3
 CURVE_SAMPLES, CURVE_RESTARTS = 5000, 10  # the protocol of curves; final scores use all samples and 20 restarts
 JIGSAW_SEED = 7_000_003  # the jigsaw draws apart, so that paired runs share the start of everything else
 
@@ -40,8 +42,10 @@ def execute(run: RunConfig, root: Path, device: str | None = None, alone: bool =
         PGJRError: missing or damaged data, weights or features, or a loss that is no longer finite; nothing is
             recorded then.
     """
+    if run.beta and (run.method == "idfd" or run.jigsaw == "off" or (run.method == "pgjr" and run.branch == "none")):
+        raise PGJRError(f"beta={run.beta} weights the jigsaw's own loss, but this run has no jigsaw: leave it at 0.")
     device = device or default_device()
-    started, run_key = time.perf_counter(), key(run)
+    started, run_key, made = time.perf_counter(), key(run), provenance(device, run.hash())
     if run.method in ("pixels", "prior"):
         result = _baseline(run, root, device)
     else:
@@ -55,7 +59,7 @@ def execute(run: RunConfig, root: Path, device: str | None = None, alone: bool =
         "peak_memory_mb": _peak_memory_mb(device),
         "data": {name: data[name] for name in ("name", "split", "count", "classes", "checksum", "note")},
         "weights": extracted.manifest["weights"] if extracted else None,
-        "provenance": provenance(device, run.hash()),
+        "provenance": made,
     }
     record["timings"]["alone"] = alone
     record["timings"]["extract_s"] = extracted.manifest["seconds"] if extracted else 0.0
@@ -74,6 +78,10 @@ def make_jigsaw(run: RunConfig, channels: int, size: tuple[int, int]):
         torch.manual_seed(JIGSAW_SEED + run.seed)
         build = ChannelMix if run.jigsaw == "dense" else GridJigsaw
         jigsaw = build(run.n, run.g, run.mode, run.combine, channels if run.per_channel else None)
+    try:
+        GridJigsaw.divide(jigsaw, torch.empty(1, channels, *size))
+    except ValueError as error:
+        raise PGJRError(f"n={run.n}, g={run.g}: {error}") from None
     if run.jigsaw == "frozen":
         jigsaw.requires_grad_(False)
     if run.jigsaw == "permuted":  # one fixed permutation for all seeds: the control is about order, not about luck
@@ -125,12 +133,22 @@ def _described_features(found: features.FeatureSet) -> dict:
 
 
 def _extracted(run: RunConfig, root: Path, device: str) -> features.FeatureSet:
-    if run.prior == "class-name" and run.dataset in LABELS_SEEN:
-        raise PGJRError(
-            f"{run.dataset} cannot be scored with the class-name prior, which saw its labels: use another prior."
-        )
+    refuse_seen(run.prior, run.dataset)
     config = run.features()
-    return features.extract(config, feature_folder(config, root), device=device)
+    found = features.extract(config, feature_folder(config, root), device=device)
+    refuse_seen(run.prior, run.dataset, found.class_names)
+    return found
+
+
+def refuse_seen(prior: str, dataset: str, class_names=()) -> None:
+    """No prior is scored on classes whose labels it was trained with.
+
+    Raises:
+        PGJRError: the set is known to hold such classes, or one of ``class_names`` (WordNet ids) is one of them.
+    """
+    seen = set(classes_seen(prior))
+    if seen and (dataset in LABELS_SEEN or seen & set(class_names)):
+        raise PGJRError(f"{dataset} cannot be scored with {prior}, which saw labels of its classes: use another prior.")
 
 
 def _baseline(run: RunConfig, root: Path, device: str) -> dict:
@@ -164,7 +182,11 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
         labels, described = found.labels.numpy(), _described_features(found)
         model = make_head(run, found).to(device)
     else:
-        image_set = datasets.load(run.dataset, run.split, limit=run.limit)
+        # sets whose images differ in size are loaded at three times the side that crops end at: they keep detail
+        varies = run.image_size and not (run.dataset in datasets.SETS and datasets.SETS[run.dataset].side)
+        image_set = datasets.load(
+            run.dataset, run.split, limit=run.limit, size=CROP_DETAIL * run.image_size if varies else None
+        )
         labels, described = image_set.labels, _describe(image_set)
         size = run.image_size
         augment = Augment(size, scale=(run.crop_scale, 1.0))
@@ -200,7 +222,7 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
     names = {option.name for option in fields(TrainingOptions)} - {"smallest_batch"}
     options = TrainingOptions(
         **{name: getattr(run, name) for name in names},
-        smallest_batch=min(32, len(source)) if run.method == "pgjr" else 1,
+        smallest_batch=min(32, run.batch_size, len(source)) if run.method == "pgjr" else 1,
     )
     checkpoint = root / "checkpoints" / f"{run_key}.safetensors"
     history = fit(model, source, bank, options, checkpoint=checkpoint, identity=run_key, on_epoch=on_epoch)

@@ -244,7 +244,7 @@ def sensitivity(records: list[dict], default: str):
         for x, column in enumerate(columns):
             ax.plot([x] * len(column), column, ".", color=PALETTE[0], alpha=0.5)
         ax.plot(range(len(columns)), [np.mean(column) for column in columns], color=PALETTE[0])
-        ax.axhline(np.mean(centre), color=PALETTE[1], ls=":", label=f"the default, {default}")
+        ax.axhline(np.mean(centre), color=PALETTE[1], ls=":", label=f"the {default}")
         ax.set(title=setting, xticks=range(len(columns)), xticklabels=list(values))
     for line in axes:
         line[0].set_ylabel("NMI, points")

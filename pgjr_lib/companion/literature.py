@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from pgjr_lib.companion import claims
+from pgjr_lib.companion import claims, tables
+from pgjr_lib.companion.runs import LABELS_SEEN
 from pgjr_lib.companion.tables import METRICS, mean_sd
 from pgjr_lib.errors import PGJRError
 
 COLUMNS = ("method", "dataset", "nmi", "acc", "ari", "backbone", "split", "source", "grade")
+UPPER_LINE = "CLIP zero-shot"
+REFUSED = '<td colspan="3"><em>prior saw these labels</em></td>'
 FOLDED = ("aggregator", "user report")  # grades that are shown only when asked for
 NAMES = {
     "k-means on pixels": "k-means (pixels)",
@@ -57,19 +60,25 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
         )
         label = f"{record['label']}, {record['config']['split']} split" if several else record["label"]
         ours.setdefault(label, {}).setdefault(record["config"]["dataset"], []).append(record)
+    refused = {name: REFUSED for name in LABELS_SEEN if any(r["config"]["prior"] == "class-name" for r in records)}
     rows = [
-        (html.escape(label), {name: _ours(group) for name, group in by_set.items()}) for label, by_set in ours.items()
+        (html.escape(label), {**(refused if _on_prior(by_set) else {}), **{n: _ours(g) for n, g in by_set.items()}})
+        for label, by_set in ours.items()
     ]
     folded = published["grade"].str.startswith(FOLDED)
+    upper = published["method"].str.startswith(UPPER_LINE)
     body = _group("this book, on the stand-ins of the banner", rows, sets)
     body += _group("the paper", _theirs(paper), sets, empty="not printed here: its full text was not consulted")
-    body += _group("literature", _theirs(published[~folded]), sets)
-    head = "".join(f'<th colspan="3">{html.escape(name)}</th>' for name in sets)
+    body += _group("literature", _theirs(published[~folded & ~upper]), sets)
+    told = "upper line, not unsupervised: it is given the names of the classes"
+    body += _group(told, _theirs(published[~folded & upper]), sets)
+    head = "".join(f'<th colspan="3">{html.escape(tables.marked(name))}{_used(records, name)}</th>' for name in sets)
     metrics = "".join(f"<th>{metric.upper()}</th>" for _ in sets for metric in METRICS)
     table = '<div class="wide"><table class="table"><thead><tr><th rowspan="2">method</th>{}</tr><tr>{}</tr></thead>{}</table></div>'
     weak = table.format(head, metrics, _group("aggregators and user reports", _theirs(published[folded]), sets))
     told = f"{int(folded.sum())} numbers from aggregators and user reports"
-    return f"{table.format(head, metrics, body)}<details><summary>{told}</summary>{weak}</details>"
+    note = f"<p>{tables.DAGGER}</p>" if "†" in head else ""
+    return f"{table.format(head, metrics, body)}{note}<details><summary>{told}</summary>{weak}</details>"
 
 
 def cells(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
@@ -98,6 +107,16 @@ def _by(records):
     for record in records:
         groups.setdefault((claims.set_name(record), record["label"]), []).append(record)
     return groups
+
+
+def _on_prior(by_set):
+    return {r["config"]["prior"] for group in by_set.values() for r in group} == {"class-name"}
+
+
+def _used(records, name):
+    """Split and count of ours, below the set's name."""
+    found = {f"{r['data']['split']}, {r['data']['count']:,}" for r in records if r["config"]["dataset"] == name}
+    return f"<br><small>ours: {'; '.join(sorted(found))}</small>" if found else ""
 
 
 def _ours(group):
@@ -132,6 +151,7 @@ def _group(title, rows, sets, empty=""):
         f'<tr><th colspan="{span}" class="group">{html.escape(title + (": " + empty if not rows and empty else ""))}</th></tr>'
     ]
     for name, found in rows:
-        filled = "".join(f"<td>{cell}</td>" for dataset in sets for cell in found.get(dataset, [""] * 3))
+        parts = [found.get(dataset, [""] * 3) for dataset in sets]
+        filled = "".join(p if isinstance(p, str) else "".join(f"<td>{cell}</td>" for cell in p) for p in parts)
         lines.append(f"<tr><td>{name}</td>{filled}</tr>")
     return f"<tbody>{''.join(lines)}</tbody>"

@@ -5,6 +5,7 @@ import shutil
 from pgjr_lib import datasets
 from pgjr_lib.companion import runs
 from pgjr_lib.errors import PGJRError
+from pgjr_lib.priors import at_hand
 
 FEATURE_VALUES = 512 + 64 * 49  # an embedding and a PCA-64 map of 7x7, at two bytes each
 
@@ -49,7 +50,10 @@ def describe(profile: str) -> str:
         seen |= {run.hash(): run for run in new}
         cost, longest = 0.0, max((run_hours(run, chosen.rates) for run in new), default=0.0)
         for run in new:
-            if datasets.available(run.dataset, run.split):
+            if run.features() and not at_hand(run.prior):
+                missing[f"{run.prior} is not on this machine, and would be fetched."] = None
+                finished = False
+            elif datasets.available(run.dataset, run.split):
                 try:
                     finished = runs.record_path(run, runs.build_root(profile)).exists()
                 except PGJRError as error:

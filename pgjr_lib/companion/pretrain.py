@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from pgjr_lib import datasets
 from pgjr_lib.augment import Augment, plain, to_float
+from pgjr_lib.companion.runs import LABELS_SEEN
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.evaluation import kmeans_scores
 from pgjr_lib.priors import fast_half, load_prior, save_prior
@@ -51,7 +52,7 @@ def pretrain(
     Args:
         images_root: folder with one folder a class, named by WordNet id.
         names_tsv: lines of WordNet id, tab, comma-separated names.
-        out: ``x.safetensors``; ``x.json``, ``x.bpe.gz`` and ``README.md`` go beside it.
+        out: ``x.safetensors``; ``x.json``, ``x.bpe.gz`` and the card ``x.md`` go beside it.
         epochs: passes over the images at most.
         minutes: training time at most; the learning rate reaches zero at whichever ends first.
         image_size: side of the input in pixels at the end of the training (and what the prior then asks for).
@@ -65,9 +66,15 @@ def pretrain(
         The sidecar as a dict.
 
     Raises:
-        PGJRError: a class without a name, fewer images than a batch, a checkpoint of another training.
+        PGJRError: a class without a name, fewer images than a batch, a checkpoint of another training, a number
+            that must be positive, a set to score on that holds classes of Tiny-ImageNet.
     """
     out = Path(out)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("minutes", minutes)):
+        if value is not None and value <= 0:
+            raise PGJRError(f"{name} is {value}: give a positive number.")
+    if seen := [name for name in score_on if name in LABELS_SEEN]:
+        raise PGJRError(f"{seen[0]} cannot be scored with a class-name prior, which saw its labels: score on another set.")
     data = datasets.load(f"folder:{images_root}", limit=limit)
     if len(data.labels) < batch_size:
         raise PGJRError(f"{images_root} holds {len(data.labels)} images, less than one batch: lower batch_size.")
@@ -295,7 +302,7 @@ def _write(out, model, config, data, names, step, batch_size, seconds, seed, ima
     save_prior(out, model.state_dict(), **fields)
     fields["scores"] = {name: _score(out, name, image_size, data.images) for name in score_on}
     save_prior(out, model.state_dict(), **fields)
-    atomic_write(out.parent / "README.md", card(out, fields))
+    atomic_write(out.with_suffix(".md"), card(out, fields))
     return fields
 
 

@@ -207,6 +207,7 @@ def banner_text(records: list[dict]) -> str:
     """What stands in for the paper's setting in ``records``, in a sentence; empty where nothing does."""
     if not records:
         return "Nothing has been run for this book yet: every result below reads “not run”."
+    records = [r for r in records if not r["data"]["name"].startswith("pieces")]  # generated, and ours in any setting
     data = sorted({f"{r['data']['name']} ({r['data']['split']}, {r['data']['count']:,} images"
                    f"{', ' + r['data']['note'] if r['data']['note'] else ''})" for r in records})  # fmt: skip
     priors = {r["config"]["prior"] for r in records if r["weights"] and not r["config"]["prior"].startswith("random:")}

@@ -8,7 +8,7 @@ and found again by its key; a run that fails leaves no record.
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -142,6 +142,7 @@ class ExperimentEntry(Strict):
     sets: dict[str, list[str]] = {}  # profile -> the sets used there; all of the profile's where absent
     seeds: dict[str, int] = {}  # profile -> seeds, where they are not the profile's
     timed: bool = False  # its seconds are shown, so its runs have the machine to themselves
+    optional: bool = False  # left out where its priors cannot be had
     variants: dict[str, dict[str, object]]
 
 
@@ -256,6 +257,7 @@ def plan(profile: str, root: Path | None = None) -> Plan:
             paths = [path for _, path in _committed(manifest, profile, name, published)]
             experiments[name] = Experiment(**{**vars(found), "record_paths": paths})
             continue
+        found = found if _obtainable(manifest, found) else replace(found, runs=[])
         paths = [record_path(run, root) for run in found.runs]
         needed = {feature_folder(config, root): config for run in found.runs if (config := run.features())}
         features |= needed
@@ -265,6 +267,16 @@ def plan(profile: str, root: Path | None = None) -> Plan:
             **{**vars(found), "record_paths": paths, "own_record_paths": own, "feature_dirs": list(needed)}
         )
     return Plan(profile, {name: experiments[name] for name in manifest.experiments}, features)
+
+
+def _obtainable(manifest: Manifest, found: Experiment) -> bool:
+    """Whether the weights that an optional experiment needs are here or can be fetched."""
+    try:
+        for prior in {run.prior for run in found.runs if manifest.experiments[found.name].optional}:
+            _cached_weights_checksum(prior, os.environ.get("PGJR_WEIGHTS"))
+    except PGJRError:
+        return False
+    return True
 
 
 def build_root(profile: str) -> Path:
@@ -326,7 +338,7 @@ def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
         committed = _committed(manifest, profile, name, published_records())
         return [{**read_record(path), "label": run.label} for run, path in committed]
     records = []
-    for run in found.runs:
+    for run in found.runs if _obtainable(manifest, found) else ():
         path = record_path(run, root or build_root(profile))
         if not path.exists():
             from pgjr_lib.companion.execute import execute  # torch: reading records does without it

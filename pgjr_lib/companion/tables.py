@@ -11,6 +11,7 @@ from pgjr_lib.companion import claims
 from pgjr_lib.companion.runs import LABELS_SEEN
 
 METRICS = ("nmi", "acc", "ari")
+DAGGER = "† development set: its labels were seen while settings were chosen."
 DEVELOPMENT = ("stl10", "digits")  # their labels were seen while settings were chosen
 ALSO_SCORED = {  # a record's other features, and how tables call them
     "standardised": "the same, standardised", "view_mean": "the same, mean over views", "bank": "the same, memory bank",
@@ -49,15 +50,19 @@ def marked(dataset: str) -> str:
 
 def data_sets(records: list[dict]) -> pd.DataFrame:
     """Table 1: the sets of the protocol, and what of them the records used."""
-    used = {r["data"]["name"]: r["data"] for r in records}
+    used: dict[str, dict] = {}
+    for r in records:
+        used.setdefault(r["data"]["name"], {})[f"{r['data']['split']}, {r['data']['count']:,}"] = r["data"]["note"]
+    stand_in = any(r["config"]["prior"] == "class-name" for r in records)
     rows = []
     for name, info in datasets.SETS.items():
-        data = used.get(name)
+        parts = used.get(name, {})
+        refused = stand_in and name in LABELS_SEEN
         rows.append({
             "set": name, "classes": info.classes, "side": info.side or "varies",
             **{part: f"{count:,}" for part, count in zip(("train", "test"), info.counts, strict=False)},
-            "used here": f"{data['split']}, {data['count']:,}" if data else "not run",
-            "note": "prior saw these labels" if name in LABELS_SEEN else data["note"] if data else "",
+            "used here": "; ".join(parts) or "not run",
+            "note": "prior saw these labels" if refused else "; ".join(dict.fromkeys(filter(None, parts.values()))),
         })  # fmt: skip
     return pd.DataFrame(rows).fillna("")
 
@@ -88,7 +93,7 @@ def confused(records: list[dict]) -> pd.DataFrame:
         rows.append({
             "set": claims.set_name(record), "method": record["label"],
             "found best": f"{names[own.argmax()]} ({100 * own.max():.0f} %)",
-            "mixed most": f"{names[first]} and {names[second]} ({100 * together.max():.0f} % of each in one cluster)",
+            "mixed most": f"{names[first]} and {names[second]} (at least {100 * together.max():.0f} % of each in one cluster)",
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -116,7 +121,8 @@ def best_setting(records: list[dict]) -> str:
         }
         best, worst = max(means, key=means.get), min(means, key=means.get)
         told.append(
-            f"on {dataset} the means run from {means[worst]:.1f} ({worst}) to {means[best]:.1f} ({best}) NMI points"
+            f"on {dataset} the means run from {means[worst]:.1f} ({worst}) to {means[best]:.1f} ({best}) NMI points; "
+            f"the highest of {len(means)} means is partly luck"
         )
     return "; ".join(told) or "Not run"
 
@@ -232,5 +238,5 @@ def as_html(table: pd.DataFrame, name: str) -> str:
     body = table.to_html(index=False, escape=True, border=0, classes="table")
     data = base64.b64encode(table.to_csv(index=False).encode()).decode()
     if "set" in table and table["set"].str.endswith("†").any():
-        body += "<p>† development set: its labels were seen while settings were chosen.</p>"
+        body += f"<p>{DAGGER}</p>"
     return f'{body}<p><a download="{name}.csv" href="data:text/csv;base64,{data}">{name}.csv</a></p>'
