@@ -94,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--score-on", nargs="*", default=["digits"], metavar="SET", help="sets to score (default: digits)")
     sub.add_argument("--seed", type=int, default=0)
 
-    sub = add("verify", _verify, "check tensors, feature folders and records against their checksums")
+    sub = add("verify", _verify, "check tensors and feature folders against their checksums, and the form of records")
     sub.add_argument("paths", nargs="+", type=Path)
     return parser
 
