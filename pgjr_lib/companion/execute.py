@@ -13,7 +13,8 @@ from tqdm import tqdm
 from pgjr_lib import datasets, evaluation, features
 from pgjr_lib.augment import Augment, plain
 from pgjr_lib.companion.provenance import provenance
-from pgjr_lib.companion.runs import LABELS_SEEN, RESULTS_VERSION, RunConfig, feature_folder, key, record_path
+from pgjr_lib.companion.run_config import LABELS_SEEN, RESULTS_VERSION, RunConfig
+from pgjr_lib.companion.runs import feature_folder, key, record_path
 from pgjr_lib.companion.snapshots import Snapshots
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.jigsaw import ChannelMix, GridJigsaw, Permuted

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from pgjr_lib.companion import claims, tables
-from pgjr_lib.companion.runs import LABELS_SEEN
+from pgjr_lib.companion.run_config import LABELS_SEEN
 from pgjr_lib.companion.tables import METRICS, mean_sd
 from pgjr_lib.errors import PGJRError
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pgjr_lib import datasets
 from pgjr_lib.augment import Augment, plain, to_float
-from pgjr_lib.companion.runs import LABELS_SEEN
+from pgjr_lib.companion.run_config import LABELS_SEEN
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.evaluation import kmeans_scores
 from pgjr_lib.priors import fast_half, load_prior, save_prior

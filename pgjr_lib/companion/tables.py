@@ -8,7 +8,7 @@ import pandas as pd
 
 from pgjr_lib import datasets
 from pgjr_lib.companion import claims
-from pgjr_lib.companion.runs import LABELS_SEEN
+from pgjr_lib.companion.run_config import LABELS_SEEN
 
 METRICS = ("nmi", "acc", "ari")
 DAGGER = "† development set: its labels were seen while settings were chosen."
