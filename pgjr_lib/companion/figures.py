@@ -179,7 +179,7 @@ def story(curves: list[dict], components: list[dict]):
     """
     own = lambda records: [r for r in records if r["config"]["dataset"] in claims.PAPER_SETS] or records  # noqa: E731
     curves, components = own(curves), own(components)
-    figure, (fast, gain, level) = plt.subplots(1, 3, figsize=(10.5, 3.3), layout="constrained")
+    figure, (fast, gain, level) = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
     curves = [record for record in curves if claims.set_name(record) == claims.set_name(curves[0])]
     for number, label in enumerate(dict.fromkeys(record["label"] for record in curves)):
         group = [record for record in curves if record["label"] == label]

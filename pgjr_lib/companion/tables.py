@@ -235,7 +235,8 @@ def as_html(table: pd.DataFrame, name: str) -> str:
     """The table as HTML with a link to its CSV, which travels inside the page; "not run" where it is empty."""
     if table.empty:
         return "<p><em>Not run: this profile has no record for this table.</em></p>"
-    body = table.to_html(index=False, escape=True, border=0, classes="table")
+    whole = table.assign(set=table["set"].str.replace(" ", "\u00a0")) if "set" in table else table  # not over two lines
+    body = whole.to_html(index=False, escape=True, border=0, classes="table").replace(" ± ", "\u00a0±\u00a0")
     data = base64.b64encode(table.to_csv(index=False).encode()).decode()
     if "set" in table and table["set"].str.endswith("†").any():
         body += f"<p>{DAGGER}</p>"
