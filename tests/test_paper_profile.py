@@ -46,6 +46,8 @@ def clone(tmp_path_factory):
         paper["sets"][name] = {"split": "all", "limit": 40, "cnn": {"epochs": 1}}
     for entry in manifest["experiments"].values():
         entry["seeds"] = {"paper": 1, "published": 1}
+        for variant in entry["variants"].values():
+            variant |= {name: min(most, variant[name]) for name, most in (("landscape", 3), ("snapshots", 1)) if name in variant}
     manifest["experiments"]["components"]["seeds"] = {"paper": 2}
     for name, kept in (("sensitivity", ("start", "τ1 = 2", "map = embedding")), ("places", ("no jigsaw (IDFD)", "after layer4"))):
         variants = manifest["experiments"][name]["variants"]
