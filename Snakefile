@@ -20,9 +20,9 @@ OWNERS = {name: found for name, found in PLAN.experiments.items() if found.own_r
 
 
 def records_of(notebook):
-    """The records that a notebook shows; the ledger reads them all."""
-    found = [e for e in PLAN.experiments.values() if notebook in (e.notebook, "ledger")]
-    return sorted({path for e in found for path in relative(e.record_paths)})
+    """The records that a notebook reads, so that it finds them made."""
+    found = report.experiments_read(runs.home() / "notebooks" / f"{notebook}.ipynb", PLAN.experiments)
+    return sorted({path for name in found for path in relative(PLAN.experiments[name].record_paths)})
 
 
 rule book:

@@ -66,6 +66,18 @@ def test_every_experiment_has_its_notebook_and_every_notebook_its_page():
     assert yaml.safe_load((HERE / "_toc.yml").read_text())["root"] == "book/intro"
 
 
+def test_what_a_notebook_reads_is_made_before_it_runs():
+    names = runs.load_manifest().experiments
+    read = {p.stem: report.experiments_read(p, names) for p in (HERE / "notebooks").glob("*.ipynb")}
+    assert read["ledger"] == read["table-1"] == list(names) and read["figure-1"] == []
+    assert read["figure-7"] == ["components", "sensitivity"] and read["table-6"] == ["priors", "clip_priors", "more_views"]
+    for name, entry in names.items():
+        assert name in read[entry.notebook]
+    for path in (HERE / "notebooks").glob("*.ipynb"):  # every call is one of the forms that are understood
+        for argument in re.findall(r"runs\.ensure\((\S+?),", path.read_text()):
+            assert argument in ("experiment", "name", "only_some_profiles") or argument.strip('\\"') in names, argument
+
+
 def test_an_unknown_parameter_is_refused_with_the_nearest_name(tmp_path):
     path = HERE / "notebooks" / "figure-4.ipynb"
     with pytest.raises(PGJRError, match=r"no parameter 'profil': did you mean profile\?"):

@@ -46,6 +46,16 @@ def notebook_parameters(notebook: Path) -> dict:
     raise PGJRError(f"{notebook} has no cell tagged parameters: tag the one that sets them.")
 
 
+def experiments_read(notebook: Path, names) -> list[str]:
+    """Which of the experiments ``names`` a notebook's code reads: those it names, or all where it goes through all."""
+    cells = json.loads(Path(notebook).read_text())["cells"]
+    lines = [line for cell in cells if cell["cell_type"] == "code" for line in cell["source"]]
+    source = "".join(line for line in lines if not line.startswith("repository, commit ="))
+    if "load_manifest().experiments" in source:
+        return list(names)
+    return [name for name in names if f'"{name}"' in source]
+
+
 def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
     """Run ``notebook`` into ``output``, atomically, and stamp when, how long, on what and from which commit.
 
