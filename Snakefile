@@ -70,4 +70,4 @@ for name, found in OWNERS.items():
             alone="" if found.timed else "--not-alone",
         threads: workflow.cores if found.timed else 1  # timed runs have the machine to themselves
         message: f"computing the missing runs of {name}"
-        shell: "OMP_NUM_THREADS={params.threads} {PYTHON} -m pgjr_lib.cli run --profile {PROFILE} --experiment {params.experiment} {params.alone}"
+        shell: "OMP_NUM_THREADS={params.threads} {PYTHON} -m pgjr_lib.cli run --profile {PROFILE} --experiment {params.experiment} --own {params.alone}"

@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--experiment", help="only this one (default: all)")
     sub.add_argument("--seed", type=int, help="only the runs of this seed (default: all)")
     sub.add_argument("--shard", default="0/1", help="i/n: only part i of n of the runs, for processes side by side")
+    sub.add_argument("--own", action="store_true", help="leave runs that an earlier or a timed experiment shows to that one")
     sub.add_argument(
         "--not-alone", action="store_true", help="note in the records that their seconds are not to be used"
     )
@@ -117,6 +118,8 @@ def _run(options) -> None:
     wanted = {
         path: run for name in names for run, path in zip(planned[name].runs, planned[name].record_paths, strict=False)
     }
+    if options.own:
+        wanted = {path: wanted[path] for name in names for path in planned[name].own_record_paths}
     part, parts = _shard(options.shard)
     for path, run in list(wanted.items())[part::parts]:
         if options.profile != "published" and not path.exists() and options.seed in (None, run.seed):

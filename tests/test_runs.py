@@ -103,6 +103,20 @@ def test_a_run_of_two_experiments_belongs_to_the_timed_one(manifest):
     assert list(plan) == list(runs.load_manifest().experiments)
 
 
+def test_run_own_leaves_shared_runs_to_their_experiment(manifest, monkeypatch):
+    from pgjr_lib.cli import main
+    from pgjr_lib.companion import execute as module
+
+    manifest()
+    made = []
+    monkeypatch.setattr(module, "execute", lambda run, root, alone: made.append((runs.record_path(run, root), alone)))
+    for more, expected in ((["--own"], "own_record_paths"), ([], "record_paths")):
+        made.clear()
+        assert main(["run", "--profile", "embedded", "--experiment", "main", "--not-alone", *more]) == 0
+        paths = getattr(runs.plan("embedded").experiments["main"], expected)
+        assert {path for path, _ in made} == set(paths) and not any(alone for _, alone in made)
+
+
 def test_every_run_of_the_published_manifest_is_found_under_one_name(manifest):
     manifest()
     plan = runs.plan("embedded")
