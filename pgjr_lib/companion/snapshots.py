@@ -46,7 +46,8 @@ class Snapshots:
         for epoch in self.epochs:
             points = load_tensors(self.path(epoch))[0]["points"].numpy()
             perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
-            place = TSNE(perplexity=perplexity, init=place, random_state=0).fit_transform(points)
+            steps = 1000 if isinstance(place, str) else 500  # from where the last one ended there is less to do
+            place = TSNE(perplexity=perplexity, init=place, max_iter=steps, random_state=0).fit_transform(points)
             frames[str(epoch)] = {"x": np.round(place[:, 0], 2).tolist(), "y": np.round(place[:, 1], 2).tolist()}
             place = place / place.std(0)[:1] * 1e-4  # the scale t-SNE wants its start to have
         return {"rows": self.rows.tolist(), "labels": self.labels.tolist(), "epochs": frames}
