@@ -227,7 +227,13 @@ def _cached_weights_checksum(prior: str, _weights_root: str | None) -> str:
 
 def published_records() -> dict[str, Path]:
     """The committed records: the hash of a run's config -> its file, the newest where a prior has changed since."""
-    made = [(read_json(path)["provenance"], path) for path in (home() / "results").glob("*.json")]
+    folder = home() / "results"
+    return dict(_published(folder, folder.stat().st_mtime_ns)) if folder.is_dir() else {}
+
+
+@lru_cache(maxsize=1)
+def _published(folder: Path, _changed: int) -> dict[str, Path]:
+    made = [(read_json(path)["provenance"], path) for path in folder.glob("*.json")]
     return {told["config_hash"]: path for told, path in sorted(made, key=lambda pair: pair[0]["started"])}
 
 
