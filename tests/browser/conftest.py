@@ -7,7 +7,7 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # closed before another test opens its own: Playwright wants to be alone
 def browser():
     found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
     with sync_api.sync_playwright() as playwright:
