@@ -17,7 +17,7 @@ from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import PGJR
 from pgjr_lib.storage import write_json
-from pgjr_lib.training import FeatureSource, TrainingOptions, fit
+from pgjr_lib.training import SOUND_BATCH, FeatureSource, TrainingOptions, fit
 
 RESULT = Path(__file__).parent / "results" / "head.json"
 
@@ -38,7 +38,7 @@ def main() -> None:
     for turn in range(options.turns + 1):
         model = PGJR(dim, shape, GridJigsaw(2, 1)).to(device)
         bank = MemoryBank(options.images, 128).to(device)
-        settings = TrainingOptions(options.epochs, 256, 0.006, 1.0, smallest_batch=32)
+        settings = TrainingOptions(options.epochs, 256, 0.006, 1.0, smallest_batch=SOUND_BATCH)
         taken = fit(model, source, bank, settings)[-1]["seconds"]
         if turn:  # the first is a warm-up
             seconds.append(taken)

@@ -15,7 +15,7 @@ from pgjr_lib.evaluation import cluster, normalise
 from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import PGJR
-from pgjr_lib.training import FeatureSource, TrainingOptions, fit
+from pgjr_lib.training import SOUND_BATCH, FeatureSource, TrainingOptions, fit
 
 
 class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -112,7 +112,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             if self.epochs:
                 options = TrainingOptions(
                     self.epochs, self.batch_size, self.learning_rate, self.temperature, alpha=self.decorrelation,
-                    smallest_batch=min(32, self.batch_size, len(X)), seed=seed,
+                    smallest_batch=SOUND_BATCH, seed=seed,
                 )  # fmt: skip
                 fit(model.train(), source, bank, options)
         self.model_ = model.eval().cpu()

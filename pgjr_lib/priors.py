@@ -11,6 +11,7 @@ import socket
 import tempfile
 import zipfile
 from difflib import get_close_matches
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -109,6 +110,7 @@ def load_prior(name: str, device="cpu", *, weights=None, image_size=None) -> Pri
     return Prior(name, visual, _digest(spec), preprocessing, spec["supervision"], seen, device)
 
 
+@lru_cache  # the checkpoint's bytes are checked again otherwise, for every run
 def classes_seen(name: str) -> tuple[str, ...]:
     """WordNet ids of the classes whose labels a prior was trained with; none for CLIP and random weights."""
     if name != "class-name" and not name.startswith("file:"):
@@ -154,7 +156,7 @@ def fast_half(device) -> torch.dtype | None:
     if hasattr(torch.cpu, "get_capabilities"):
         able = torch.cpu.get_capabilities()
         return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
-    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch before 2.11
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # older torch
     return torch.bfloat16 if any(getattr(torch.cpu, test, bool)() for test in tests) else None
 
 

@@ -13,6 +13,7 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank, feature_decorrelation, instance_discrimination
 from pgjr_lib.storage import load_tensors, save_tensors
 
+SOUND_BATCH = 32  # the smallest batch of a head: fewer samples make poor statistics for its BatchNorm
 MILESTONES = (0.3, 0.475, 0.65, 0.825)  # of all epochs, as in IDFD's code: the rate falls to a tenth at each
 
 
@@ -29,9 +30,7 @@ class TrainingOptions:
     beta: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    smallest_batch: int = (
-        1  # a shorter last batch is dropped: 1 keeps all (IDFD), 32 keeps BatchNorm's statistics sound
-    )
+    smallest_batch: int = 1  # a shorter last batch is dropped: 1 keeps all, as IDFD does
     precision: str = "fp32"  # or "bf16", by autocast
     seed: int = 0
 
@@ -102,9 +101,10 @@ def learning_rate(epoch: int, options: TrainingOptions) -> float:
 
 def epoch_batches(size: int, epoch: int, options: TrainingOptions) -> Iterator[Tensor]:
     """The batches of one epoch, (B,) int64 each; a function of the seed and the epoch alone."""
+    smallest = min(options.smallest_batch, options.batch_size, size)  # a small set still trains
     order = torch.randperm(size, generator=torch.Generator().manual_seed(_epoch_seed(epoch, options)))
     for index in order.split(options.batch_size):
-        if len(index) >= options.smallest_batch:
+        if len(index) >= smallest:
             yield index
 
 

@@ -51,7 +51,9 @@ def clone(tmp_path_factory):
         for variant in entry["variants"].values():
             variant |= {extra: 1 for extra in ("landscape", "snapshots") if extra in variant}
     manifest["experiments"]["components"]["seeds"] = {"paper": 2}
-    for name, kept in (("sensitivity", ("start", "τ1 = 2", "map = embedding")), ("places", ("no jigsaw (IDFD)", "after layer4"))):
+    few = {"sensitivity": ("start", "τ1 = 2", "map = embedding"), "gjr_temperature": ("GJR, τ1 = 1", "GJR, τ1 = 2"),
+           "places": ("no jigsaw (IDFD)", "after layer4")}  # fmt: skip
+    for name, kept in few.items():
         variants = manifest["experiments"][name]["variants"]
         manifest["experiments"][name]["variants"] = {label: variants[label] for label in kept}
     (clone / "experiments.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))

@@ -99,7 +99,7 @@ def study():
 
 def test_sensitivity_is_one_panel_a_setting_and_one_row_a_value(study):
     table = tables.sensitivity(study, "start").set_index(["setting", "value"])
-    assert table.loc[("τ1", "1"), "NMI against the start"] == "+4.0" and table.loc[("α", "0"), "NMI"] == "39.0 ± 1.0"
+    assert table.loc[("τ1", "1"), "NMI against start"] == "+4.0" and table.loc[("α", "0"), "NMI"] == "39.0 ± 1.0"
     assert tables.best_setting(study) == (
         "on digits the means run from 39.0 (α = 0) to 45.0 (τ1 = 1) NMI points; the highest of 5 means is partly luck"
     )

@@ -19,7 +19,7 @@ from pgjr_lib.companion.runs import RunConfig, key, validated
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.storage import atomic_write, save_tensors
-from pgjr_lib.training import FeatureSource, TrainingOptions, embed, fit
+from pgjr_lib.training import SOUND_BATCH, FeatureSource, TrainingOptions, embed, fit
 
 CANDIDATES = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)  # numbers of clusters that are tried where none is given
 STABILITY_SEEDS = 3
@@ -153,8 +153,7 @@ def _trained(run: RunConfig, found: features.FeatureSet, out: Path, device: str)
     bank = MemoryBank(len(source), run.dim, run.bank_momentum).to(device)
     bank.write(embed(model, source).to(device))
     options = TrainingOptions(
-        run.epochs, run.batch_size, run.lr, run.tau1,
-        smallest_batch=min(32, run.batch_size, len(source)), seed=run.seed,
+        run.epochs, run.batch_size, run.lr, run.tau1, smallest_batch=SOUND_BATCH, seed=run.seed
     )
 
     def told(epoch, row):

@@ -22,7 +22,7 @@ from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import EMBEDDING_MAP, GJR, PGJR
 from pgjr_lib.priors import classes_seen
 from pgjr_lib.storage import write_json
-from pgjr_lib.training import FeatureSource, ImageSource, TrainingOptions, embed, fit
+from pgjr_lib.training import SOUND_BATCH, FeatureSource, ImageSource, TrainingOptions, embed, fit
 
 CROP_DETAIL = 3
 CURVE_SAMPLES, CURVE_RESTARTS = 5000, 10  # the protocol of curves; final scores use all samples and 20 restarts
@@ -223,7 +223,7 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
     names = {option.name for option in fields(TrainingOptions)} - {"smallest_batch"}
     options = TrainingOptions(
         **{name: getattr(run, name) for name in names},
-        smallest_batch=min(32, run.batch_size, len(source)) if run.method == "pgjr" else 1,
+        smallest_batch=SOUND_BATCH if run.method == "pgjr" else 1,
     )
     checkpoint = root / "checkpoints" / f"{run_key}.safetensors"
     history = fit(model, source, bank, options, checkpoint=checkpoint, identity=run_key, on_epoch=on_epoch)

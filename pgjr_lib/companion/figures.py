@@ -110,10 +110,8 @@ def convergence(records: list[dict]):
     figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey="col")
     for number, label in enumerate(labels):
         group = [record for record in records if record["label"] == label]
-        curves = [[row for row in record["history"] if "nmi" in row] for record in group]
-        extract = np.mean([record["timings"]["extract_s"] for record in group])
+        curves, seconds = _scored(group)
         epochs = [row["epoch"] for row in curves[0]]
-        seconds = np.mean([[row["seconds"] for row in curve] for curve in curves], axis=0) + extract
         style = {"color": PALETTE[number % 6], "ls": DASHES[number % 4], "label": label, "lw": 1.8}
         for column, metric in enumerate(METRICS):
             values = 100 * np.array([[row[metric] for row in curve] for curve in curves])
@@ -132,19 +130,27 @@ def convergence(records: list[dict]):
     return figure
 
 
+def _scored(group):
+    """The scored rows of each record's history, and their seconds: the mean over records, encoding included."""
+    curves = [[row for row in record["history"] if "nmi" in row] for record in group]
+    extract = np.mean([record["timings"]["extract_s"] for record in group])
+    return curves, np.mean([[row["seconds"] for row in curve] for curve in curves], axis=0) + extract
+
+
+def _intervals(ax, rows):
+    """One line a (name, mean, low, high), the first on top; zero is marked."""
+    for position, (_, mean, low, high) in enumerate(rows):
+        ax.plot((low, high), (-position, -position), color=PALETTE[0], lw=2)
+        ax.plot(mean, -position, "o", color=PALETTE[1])
+    ax.axvline(0, color="#666666", lw=1, ls=":")
+    ax.set(yticks=[-position for position in range(len(rows))], yticklabels=[row[0] for row in rows])
+
+
 def differences(table):
     """Paired differences with their intervals, one line a comparison of ``tables.comparisons``; zero is marked."""
     figure, ax = plt.subplots(figsize=(7.2, 0.45 * len(table) + 1.1))
-    for position, row in enumerate(table.itertuples(index=False)):
-        low, high = (float(part) for part in row[3].split(" to "))
-        ax.plot((low, high), (-position, -position), color=PALETTE[0], lw=2)
-        ax.plot(float(row[2]), -position, "o", color=PALETTE[1])
-    ax.axvline(0, color="#666666", lw=1, ls=":")
-    ax.set(
-        yticks=[-p for p in range(len(table))],
-        yticklabels=table["comparison"],
-        xlabel="difference in NMI points, 95 % interval",
-    )
+    _intervals(ax, [(row[1], float(row[2]), *map(float, row[3].split(" to "))) for row in table.itertuples(index=False)])
+    ax.set_xlabel("difference in NMI points, 95 % interval")
     figure.tight_layout()
     return figure
 
@@ -183,24 +189,17 @@ def story(curves: list[dict], components: list[dict]):
     curves = [record for record in curves if claims.set_name(record) == claims.set_name(curves[0])]
     for number, label in enumerate(dict.fromkeys(record["label"] for record in curves)):
         group = [record for record in curves if record["label"] == label]
-        lines = [[row for row in record["history"] if "nmi" in row] for record in group]
-        seconds = np.mean([[row["seconds"] for row in line] for line in lines], axis=0)
-        x = seconds + np.mean([record["timings"]["extract_s"] for record in group])
+        lines, seconds = _scored(group)
         y = np.mean([[100 * row["nmi"] for row in line] for line in lines], axis=0)
-        fast.plot(x, y, color=PALETTE[number % 6], ls=DASHES[number % 4], lw=1.8, label=label)
+        fast.plot(seconds, y, color=PALETTE[number % 6], ls=DASHES[number % 4], lw=1.8, label=label)
     fast.set(title=f"how fast: {claims.set_name(curves[0])}", xlabel="seconds, encoding included", ylabel="NMI, points")
     fast.legend(fontsize=8)
 
     kinds = (("GJR", claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
              ("pGJR", claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD))  # fmt: skip
-    found = [(f"{kind}, {name}", result) for kind, *test in kinds
-             for name, result in claims.judge_difference(components, *test).items()]  # fmt: skip
-    for position, (_, (_, mean, low, high, _)) in enumerate(found):
-        gain.plot((low, high), (-position, -position), color=PALETTE[0], lw=2)
-        gain.plot(mean, -position, "o", color=PALETTE[1])
-    gain.axvline(0, color="#666666", lw=1, ls=":")
-    gain.set(title="what the jigsaw adds", xlabel="NMI points, 95 % interval (Holm)",
-             yticks=[-p for p in range(len(found))], yticklabels=[name for name, _ in found])  # fmt: skip
+    _intervals(gain, [(f"{kind}, {name}", mean, low, high) for kind, *test in kinds
+                      for name, (_, mean, low, high, _) in claims.judge_difference(components, *test).items()])  # fmt: skip
+    gain.set(title="what the jigsaw adds", xlabel="NMI points, 95 % interval (Holm)")
 
     sets = list(dict.fromkeys(map(claims.set_name, components)))
     methods = [m for m in MAIN_METHODS if any(record["label"] == m for record in components)]
@@ -235,17 +234,18 @@ def sensitivity(records: list[dict], default: str):
         if value:
             groups.setdefault(setting, {}).setdefault(value, []).append(record)
     centre = nmi([record for record in records if record["label"] == default])
-    rows = -(-len(groups) // 3)
-    figure, axes = plt.subplots(rows, 3, figsize=(9, 2.5 * rows), sharey=True, squeeze=False)
+    columns = min(3, len(groups))
+    rows = -(-len(groups) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 2.5 * rows), sharey=True, squeeze=False)
     for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
     for ax, (setting, values) in zip(axes.flat, groups.items(), strict=False):
-        columns = [nmi(group) for group in values.values()]
-        for x, column in enumerate(columns):
-            ax.plot([x] * len(column), column, ".", color=PALETTE[0], alpha=0.5)
-        ax.plot(range(len(columns)), [np.mean(column) for column in columns], color=PALETTE[0])
-        ax.axhline(np.mean(centre), color=PALETTE[1], ls=":", label=f"the {default}")
-        ax.set(title=setting, xticks=range(len(columns)), xticklabels=list(values))
+        scores = [nmi(group) for group in values.values()]
+        for x, seeds in enumerate(scores):
+            ax.plot([x] * len(seeds), seeds, ".", color=PALETTE[0], alpha=0.5)
+        ax.plot(range(len(scores)), [np.mean(seeds) for seeds in scores], color=PALETTE[0])
+        ax.axhline(np.mean(centre), color=PALETTE[1], ls=":", label=default)
+        ax.set(title=setting, xticks=range(len(scores)), xticklabels=list(values))
     for line in axes:
         line[0].set_ylabel("NMI, points")
     axes[0, 0].legend(fontsize=8)

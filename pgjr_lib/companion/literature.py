@@ -53,13 +53,13 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
     shown = {r["config"]["dataset"] for r in records}
     mine = sorted(shown, key=lambda name: (name not in claims.PAPER_SETS, name))
     sets = [*mine, *(name for name in claims.PAPER_SETS if name not in shown)]
-    ours = {}
+    parts = {(r["config"]["dataset"], claims.set_name(r)) for r in records}
+    several = {name for name in shown if sum(dataset == name for dataset, _ in parts) > 1}  # sets with several splits
+    ours: dict[str, dict[str, list]] = {}
     for record in records:
-        several = (
-            len({claims.set_name(r) for r in records if r["config"]["dataset"] == record["config"]["dataset"]}) > 1
-        )
-        label = f"{record['label']}, {record['config']['split']} split" if several else record["label"]
-        ours.setdefault(label, {}).setdefault(record["config"]["dataset"], []).append(record)
+        name = record["config"]["dataset"]
+        label = f"{record['label']}, {record['config']['split']} split" if name in several else record["label"]
+        ours.setdefault(label, {}).setdefault(name, []).append(record)
     refused = {name: REFUSED for name in LABELS_SEEN if any(r["config"]["prior"] == "class-name" for r in records)}
     rows = [
         (html.escape(label), {**(refused if _on_prior(by_set) else {}), **{n: _ours(g) for n, g in by_set.items()}})
@@ -84,7 +84,7 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
 def cells(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Cell by cell, where both exist: literature, ours, difference, seeds, and whether the split is the same."""
     known, rows = pd.concat([published, paper]), []
-    for (name, label), group in _by(records).items():
+    for (name, label), group in tables.grouped(records, "set", "label").items():
         dataset = group[0]["config"]["dataset"]
         found = known[(known["dataset"] == dataset) & (known["method"] == NAMES.get(label))]
         for row in found.itertuples():
@@ -100,13 +100,6 @@ def cells(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> 
                         "same split": "yes" if SPLITS.get(row.split) == data["split"] else "no", "source": row.source,
                     })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _by(records):
-    groups = {}
-    for record in records:
-        groups.setdefault((claims.set_name(record), record["label"]), []).append(record)
-    return groups
 
 
 def _on_prior(by_set):

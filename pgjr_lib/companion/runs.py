@@ -157,12 +157,11 @@ def plan(profile: str, root: Path | None = None) -> Plan:
     root = root or build_root(profile)
     _named(manifest.profiles, profile, "profile")
     experiments, features, taken = {}, {}, set()
-    published = published_records() if manifest.profiles[profile].records else {}
     # a run that several experiments show belongs to the timed one, so that it is timed alone
     for name in sorted(manifest.experiments, key=lambda n: not manifest.experiments[n].timed):
         found = experiment(profile, name)
         if manifest.profiles[profile].records:
-            paths = [path for _, path in _committed(manifest, profile, name, published)]
+            paths = [path for _, path in _committed(manifest, profile, name)]
             experiments[name] = Experiment(**{**vars(found), "record_paths": paths})
             continue
         found = found if _obtainable(manifest, found) else replace(found, runs=[])
@@ -249,7 +248,7 @@ def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
     manifest = load_manifest()
     found = experiment(profile, name)
     if manifest.profiles[profile].records:
-        committed = _committed(manifest, profile, name, published_records())
+        committed = _committed(manifest, profile, name)
         return [{**read_record(path), "label": run.label} for run, path in committed]
     records = []
     for run in found.runs if _obtainable(manifest, found) else ():
@@ -262,9 +261,9 @@ def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
     return records
 
 
-def _committed(manifest: Manifest, profile: str, name: str, published: dict[str, Path]) -> list[tuple[RunConfig, Path]]:
+def _committed(manifest: Manifest, profile: str, name: str) -> list[tuple[RunConfig, Path]]:
     """An experiment's runs that have a committed record, with its file; of each set, one profile's only."""
-    found, owners = [], {}
+    found, owners, published = [], {}, published_records()
     for source in manifest.profiles[profile].records:
         for run in _runs(manifest, source, name, "experiments.yaml"):
             path = published.get(run.hash())

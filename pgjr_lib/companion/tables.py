@@ -30,7 +30,7 @@ def components(records: list[dict]) -> pd.DataFrame:
     Below a variant stand the other features its runs scored: standardised, mean over views, memory bank.
     """
     rows = []
-    for (dataset, label), group in _grouped(records, "set", "label").items():
+    for (dataset, label), group in grouped(records, "set", "label").items():
         for features, told in {"plain": label, **ALSO_SCORED}.items():
             found = [record["scores"][features] for record in group if features in record["scores"]]
             if found:
@@ -107,7 +107,7 @@ def sensitivity(records: list[dict], default: str) -> pd.DataFrame:
         row = {"setting": setting, "value": value, "NMI": mean_sd(map(claims.score, group)),
                "ACC": mean_sd(claims.score(record, "acc") for record in group)}  # fmt: skip
         found = comparisons([r for r in records if r["label"] in (label, default)], [(label, default)])
-        row["NMI against the start"] = found["NMI difference"].iloc[0] if len(found) else ""
+        row[f"NMI against {default}"] = found["NMI difference"].iloc[0] if len(found) else ""
         rows.append({**row, "seeds": len(group)})
     return pd.DataFrame(rows)
 
@@ -115,9 +115,9 @@ def sensitivity(records: list[dict], default: str) -> pd.DataFrame:
 def best_setting(records: list[dict]) -> str:
     """Which variant of Figure 7 has the highest mean NMI on each set, in a sentence; "Not run" without records."""
     told = []
-    for (dataset,), group in _grouped(records, "set").items():
+    for (dataset,), group in grouped(records, "set").items():
         means = {
-            label: np.mean([claims.score(r) for r in found]) for (label,), found in _grouped(group, "label").items()
+            label: np.mean([claims.score(r) for r in found]) for (label,), found in grouped(group, "label").items()
         }
         best, worst = max(means, key=means.get), min(means, key=means.get)
         told.append(
@@ -144,7 +144,7 @@ def landscapes(records: list[dict]) -> pd.DataFrame:
 def costs(records: list[dict]) -> pd.DataFrame:
     """Table 6: scores beside the seconds of encoding all views and of training, means over seeds."""
     rows = []
-    for (dataset, label), group in _grouped(records, "set", "label").items():
+    for (dataset, label), group in grouped(records, "set", "label").items():
         row = {"set": marked(dataset), "method": label}
         row |= {metric.upper(): mean_sd(claims.score(record, metric) for record in group) for metric in METRICS}
         for name, part in (("encoding, s", "extract_s"), ("training, s", "train_s")):
@@ -219,11 +219,11 @@ def class_names(record: dict) -> list[str]:
 
 def by_set(records: list[dict]) -> dict[str, list[dict]]:
     """Records by their set and split, in the order of their first appearance."""
-    return {name: group for (name,), group in _grouped(records, "set").items()}
+    return {name: group for (name,), group in grouped(records, "set").items()}
 
 
-def _grouped(records: list[dict], *names: str) -> dict:
-    """Records by ``set`` (with its split) or ``label``, in the order of their first appearance."""
+def grouped(records: list[dict], *names: str) -> dict:
+    """Records by a tuple of ``names``, each ``set`` (with its split) or ``label``, in the order of their first appearance."""
     groups: dict[tuple, list[dict]] = {}
     for record in records:
         key = tuple(record["label"] if name == "label" else claims.set_name(record) for name in names)
