@@ -14,12 +14,13 @@ ARRANGEMENTS = tuple((0, *rest) for rest in permutations((1, 2, 3)))
 CLASS_NAMES = tuple("".join("abcd"[piece] for piece in arrangement) for arrangement in ARRANGEMENTS)
 
 
-def generate(count: int = COUNT, difficulty: float = 0.5, permuted: bool = False, seed: int = 0):
+def generate(count: int = COUNT, difficulty: float = 0.0, permuted: bool = False, seed: int = 1):
     """Draw the set.
 
     Args:
         count: images, the classes in turn.
-        difficulty: from 0 (clean pieces) to 1 (strong noise, and half of the blocks have two pieces exchanged).
+        difficulty: from 0 (clean pieces of one dark and one light tone) to 1 (strong noise, every piece in colours of its own,
+            and half of the blocks have two pieces exchanged).
         permuted: put the 16 pieces of every image into one fixed other order: the same pixels, without the blocks.
         seed: of all draws.
 
@@ -51,7 +52,7 @@ def generate(count: int = COUNT, difficulty: float = 0.5, permuted: bool = False
 
 
 def _piece(kind: int, difficulty: float, rng) -> np.ndarray:
-    """One piece (3, 8, 8) uint8 of kind 0 to 3, in colours, phase and noise of its own."""
+    """One piece (3, 8, 8) uint8 of kind 0 to 3, in colours, phase or size, and noise of its own."""
     y, x = np.mgrid[:PIECE, :PIECE]
     phase, half = rng.integers(4), PIECE / 2 - 0.5
     shape = [
@@ -60,7 +61,7 @@ def _piece(kind: int, difficulty: float, rng) -> np.ndarray:
         (y - half) ** 2 + (x - half) ** 2 < rng.uniform(5, 10),  # a disc
         (x + y + phase) % 4 < 2,  # bars aslant
     ][kind]
-    dark, light = rng.uniform(0, 0.4, 3), rng.uniform(0.6, 1, 3)
+    dark, light = (tone + difficulty * rng.uniform(-0.2, 0.2, 3) for tone in (0.2, 0.8))
     pixels = np.where(shape, light[:, None, None], dark[:, None, None])
     pixels = pixels + rng.normal(0, 0.3 * difficulty, pixels.shape)
     return (255 * pixels.clip(0, 1)).round().astype(np.uint8)

@@ -36,8 +36,8 @@ def test_no_class_is_a_shift_of_another():
 
 
 def test_permuting_moves_pieces_and_changes_no_pixel():
-    plain, labels, _ = pieces.generate(20)
-    moved, again, _ = pieces.generate(20, permuted=True)
+    plain, labels, _ = pieces.generate(20, difficulty=0.5)  # so that no two pieces are alike
+    moved, again, _ = pieces.generate(20, difficulty=0.5, permuted=True)
     assert (labels == again).all() and not (plain == moved).all()
     for a, b in zip(split(plain), split(moved), strict=True):
         assert sorted(p.tobytes() for p in a) == sorted(p.tobytes() for p in b)
@@ -50,6 +50,8 @@ def test_the_knob_adds_noise_and_exchanged_pieces():
     clean, noisy = pieces.generate(30, difficulty=0)[0], pieces.generate(30, difficulty=1)[0]
     colours = lambda images: np.mean([len(np.unique(p.reshape(3, -1), axis=1).T) for p in split(images)[0]])  # noqa: E731
     assert colours(clean) == 2 and colours(noisy) > 20
+    tones = lambda images: len(np.unique(images[:, 0]))  # noqa: E731
+    assert tones(clean) == 2 and tones(noisy) > 20  # a clean set has the same two tones everywhere
     with pytest.raises(ValueError, match="difficulty is 2"):
         pieces.generate(difficulty=2)
 
