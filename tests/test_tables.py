@@ -74,7 +74,8 @@ def test_data_sets_say_what_was_used_and_what_the_prior_saw():
     used = {**record("pixels", 0, 20, "cifar10"), "label": "k-means on pixels"}
     used["data"] = {"name": "cifar10", "split": "test", "count": 10_000, "note": ""}
     table = tables.data_sets([used]).set_index("set")
-    assert table.loc["cifar10", "used here"] == "test, 10,000" and table.loc["cifar10", "train"] == "50,000"
+    assert table.loc["cifar10", "used here"] == "test, 10,000" and table.loc["cifar10", "images"] == "50,000 train + 10,000 test"
+    assert table.loc["digits", "images"] == "1,797"
     assert table.loc["stl10", "used here"] == "not run" and table.loc["cifar20", "classes"] == 20
     assert table.loc["tiny-imagenet", "note"] == ""  # no record here stands on a prior that saw them
     table = tables.data_sets([used, {**used, "config": {**used["config"], "prior": "class-name"}}]).set_index("set")

@@ -96,8 +96,8 @@ def cells(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> 
                     rows.append({
                         "set": name, "method": label, "score": metric.upper(), "literature": f"{theirs:.1f}",
                         "ours": mean_sd(mine), "difference": f"{sum(mine) / len(mine) - theirs:+.1f}",
-                        "seeds": len(mine), "their split": row.split, "ours, split": f"{data['split']}, {data['count']:,}",
-                        "same split": "yes" if SPLITS.get(row.split) == data["split"] else "no", "source": row.source,
+                        "seeds": len(mine), "same split": "yes" if SPLITS.get(row.split) == data["split"] else "no",
+                        "our split": f"{data['split']}, {data['count']:,}", "their split": row.split, "source": row.source,
                     })  # fmt: skip
     return pd.DataFrame(rows)
 

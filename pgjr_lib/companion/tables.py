@@ -60,11 +60,11 @@ def data_sets(records: list[dict]) -> pd.DataFrame:
         refused = stand_in and name in LABELS_SEEN
         rows.append({
             "set": name, "classes": info.classes, "side": info.side or "varies",
-            **{part: f"{count:,}" for part, count in zip(("train", "test"), info.counts, strict=False)},
+            "images": " + ".join(f"{n:,} {s}" for n, s in zip(info.counts, info.splits, strict=True)).removesuffix(" all"),
             "used here": "; ".join(parts) or "not run",
             "note": "prior saw these labels" if refused else "; ".join(dict.fromkeys(filter(None, parts.values()))),
         })  # fmt: skip
-    return pd.DataFrame(rows).fillna("")
+    return pd.DataFrame(rows)
 
 
 def distributions(records: list[dict]) -> pd.DataFrame:
