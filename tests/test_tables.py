@@ -164,3 +164,11 @@ def test_the_story_shows_photographs_where_there_are_any(records):
     assert [t.get_text() for t in gain.get_yticklabels()] == ["GJR, cifar10 (test)"]
     assert [line.get_label() for line in level.lines] == ["cifar10 (test)"]
     assert len(figures.story(of("digits"), of("digits")).axes[1].get_yticklabels()) == 1
+
+
+def test_costs_name_the_device_where_it_differs(records):
+    timed = [{**r, "timings": {"extract_s": 3.0, "train_s": 10.0 + i}} for i, r in enumerate(records)]
+    table = tables.costs(timed).set_index("method")
+    assert "device" not in table and table.loc["with", "encoding, s"] == "3" and table.loc["with", "training, s"] == "13"
+    moved = [{**r, "provenance": {**r["provenance"], "device": "cuda"}} if r["label"] == "with" else r for r in timed]
+    assert tables.costs(moved).set_index("method").loc["with", "device"] == "cuda" and tables.costs([]).empty

@@ -150,7 +150,9 @@ def costs(records: list[dict]) -> pd.DataFrame:
         for name, part in (("encoding, s", "extract_s"), ("training, s", "train_s")):
             row[name] = f"{np.mean([record['timings'][part] for record in group]):.0f}"
         rows.append({**row, "device": group[0]["provenance"]["device"], "seeds": len(group)})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    one_device = rows and table["device"].nunique() == 1  # then the provenance says which
+    return table.drop(columns="device") if one_device else table
 
 
 def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.DataFrame:
