@@ -22,6 +22,7 @@ def feature_map(records: list[dict], class_names: list[str], name: str) -> str:
     fields = {
         "id": "map-" + "".join(c if c.isalnum() else "-" for c in name),
         "alt": html.escape(f"t-SNE of the features on {name}; each point is an image, its colour the true class"),
+        "name": html.escape(name),
         "data": data.replace("<", "\\u003c"),  # no text can end the script element
     }
     page = TEMPLATE.read_text()

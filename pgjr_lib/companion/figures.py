@@ -150,7 +150,7 @@ def differences(table):
     """Paired differences with their intervals, one line a comparison of ``tables.comparisons``; zero is marked."""
     figure, ax = plt.subplots(figsize=(7.2, 0.45 * len(table) + 1.1))
     _intervals(ax, [(row[1], float(row[2]), *map(float, row[3].split(" to "))) for row in table.itertuples(index=False)])
-    ax.set_xlabel("difference in NMI points, 95 % interval")
+    ax.set_xlabel("NMI points, 95 % interval")
     figure.tight_layout()
     return figure
 
@@ -216,7 +216,7 @@ def story(curves: list[dict], components: list[dict]):
 def as_html(figure, alt: str) -> str:
     """A figure as an HTML image of its own, for pages that show another page's figure; closes it."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", bbox_inches="tight")
     plt.close(figure)
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img class="figure" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
