@@ -118,6 +118,9 @@ def test_distributions_draw_every_moment_of_every_method():
     assert len(figure.axes) == 6 and figure.axes[2].get_title() == "epoch 10"
     assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 3
     assert tables.distributions([made])["NMI at the end"].tolist() == ["60.0"]
+    short = {**made, "snapshots": {"labels": [0, 1, 1], "epochs": {"0": frames["0"]}}}
+    figure = figures.distributions([made, short])  # a run of fewer epochs has fewer pictures
+    assert [ax.axison for ax in figure.axes] == [True, True, True, True, False, False]
 
 
 def test_confused_names_the_pair_that_shares_a_cluster():

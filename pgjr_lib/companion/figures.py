@@ -161,7 +161,9 @@ def distributions(records: list[dict], class_names=()):
     figure, axes = plt.subplots(len(records), columns, figsize=(1.9 * columns, 2.1 * len(records) + 0.5), squeeze=False)
     for line, record in zip(axes, records, strict=True):
         shown, labels = record["snapshots"]["epochs"], np.array(record["snapshots"]["labels"])
-        for ax, (epoch, frame) in zip(line, shown.items(), strict=True):
+        for ax in line[len(shown) :]:  # a shorter run has fewer moments
+            ax.set_axis_off()
+        for ax, (epoch, frame) in zip(line, shown.items(), strict=False):
             x, y = np.array(frame["x"]), np.array(frame["y"])
             for c in np.unique(labels):
                 name = class_names[c] if len(class_names) else str(c)
