@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import yaml
 
-from pgjr_lib.companion import report
+from pgjr_lib.companion import provenance, report
 from pgjr_lib.errors import PGJRError
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -210,3 +210,25 @@ def test_a_lone_notebook_says_what_it_needs(tmp_path):
     cell = next(c for c in nbformat.read(home / "notebooks" / "figure-4.ipynb", 4).cells if c.cell_type == "code")
     done = subprocess.run([sys.executable, "-c", cell.source], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode and "needs its repository: clone it" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_ledger_tells_which_rules_a_record_was_made_under(tmp_path):
+    def git(*arguments):
+        done = subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments],
+                              cwd=tmp_path, check=True, capture_output=True, text=True)  # fmt: skip
+        return done.stdout.strip()
+
+    rules, commits = tmp_path / "rules.py", []
+    git("init", "-q")
+    for text in ("one\n", "two\n"):
+        rules.write_text(text)
+        git("add", "rules.py")
+        git("commit", "-qm", text)
+        commits.append(git("rev-parse", "HEAD"))
+    told = provenance.made_under(rules, [*commits, commits[1], None, "f" * 40, "--output=x"])
+    assert told == (
+        "2 of 6 records were made when rules.py read as it does now, 1 under another version of it,"
+        " 3 at a commit that cannot be looked up here."
+    )
+    alone = "1 of 1 records were made when rules.py read as it does now, 0 under another version of it."
+    assert provenance.made_under(rules, [commits[1]]) == alone

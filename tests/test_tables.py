@@ -175,3 +175,22 @@ def test_costs_name_the_device_where_it_differs(records):
     assert "device" not in table and table.loc["with", "encoding, s"] == "3" and table.loc["with", "training, s"] == "13"
     moved = [{**r, "provenance": {**r["provenance"], "device": "cuda"}} if r["label"] == "with" else r for r in timed]
     assert tables.costs(moved).set_index("method").loc["with", "device"] == "cuda" and tables.costs([]).empty
+
+
+def test_seconds_are_drawn_of_runs_that_had_their_device_to_themselves(records):
+    shared = [{**r, "timings": {**r["timings"], "alone": r["config"]["seed"] == 0}} for r in records]
+    axes = figures.convergence(shared).axes
+    points = 100 * np.array([[row["nmi"] for row in r["history"]] for r in records[::2]])
+    assert np.allclose(axes[0].lines[0].get_ydata(), points.mean(0))
+    assert np.allclose(axes[3].lines[0].get_ydata(), points[0])  # the lower row: one seed of three
+    nobody = [{**r, "timings": {**r["timings"], "alone": False}} for r in records]
+    assert not figures.convergence(nobody).axes[3].lines
+    assert figures.story(nobody, nobody).axes[0].get_title() == "how fast: no timed runs"
+
+
+def test_sets_whose_labels_were_seen_are_marked():
+    assert [tables.marked(name) for name in ("stl10 (test)", "cifar10 (train)", "cifar20 (train)")] == [
+        "stl10 (test) †", "cifar10 (train) ‡", "cifar20 (train)",
+    ]  # fmt: skip
+    shown = tables.as_html(pd.DataFrame({"set": ["cifar10 ‡"]}), "x")
+    assert "‡ its labels were seen in early trials" in shown and "development set" not in shown

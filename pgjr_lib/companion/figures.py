@@ -104,18 +104,17 @@ def framework(shapes: dict[str, str]):
 def convergence(records: list[dict]):
     """Figure 4: NMI, ACC and ARI against epochs and seconds; lines are means over seeds, bands their range.
 
-    pGJR's seconds begin with the encoding of all views.
+    pGJR's seconds begin with the encoding of all views. Seconds are those of runs that had their device to themselves.
     """
     labels = list(dict.fromkeys(record["label"] for record in records))
     figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey="col")
     for number, label in enumerate(labels):
         group = [record for record in records if record["label"] == label]
-        curves, seconds = _scored(group)
-        epochs = [row["epoch"] for row in curves[0]]
         style = {"color": PALETTE[number % 6], "ls": DASHES[number % 4], "label": label, "lw": 1.8}
-        for column, metric in enumerate(METRICS):
-            values = 100 * np.array([[row[metric] for row in curve] for curve in curves])
-            for line, x in ((0, epochs), (1, seconds)):
+        for line, shown in enumerate((group, _alone(group))):
+            for column, metric in enumerate(METRICS if shown else ()):
+                epochs, seconds, values = _curve(shown, metric)
+                x = seconds if line else epochs
                 axes[line, column].plot(x, values.mean(0), **style)
                 axes[line, column].fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.15, lw=0)
     for column, metric in enumerate(METRICS):
@@ -130,11 +129,17 @@ def convergence(records: list[dict]):
     return figure
 
 
-def _scored(group):
-    """The scored rows of each record's history, and their seconds: the mean over records, encoding included."""
+def _alone(records):
+    """Those whose seconds may be compared."""
+    return [record for record in records if record["timings"].get("alone", True)]
+
+
+def _curve(group, metric):
+    """Epochs, seconds (mean over records, encoding included) and points (one row a record) of the scored epochs."""
     curves = [[row for row in record["history"] if "nmi" in row] for record in group]
     extract = np.mean([record["timings"]["extract_s"] for record in group])
-    return curves, np.mean([[row["seconds"] for row in curve] for curve in curves], axis=0) + extract
+    seconds = np.mean([[row["seconds"] for row in curve] for curve in curves], axis=0) + extract
+    return [row["epoch"] for row in curves[0]], seconds, 100 * np.array([[row[metric] for row in c] for c in curves])
 
 
 def _intervals(ax, rows):
@@ -186,16 +191,16 @@ def story(curves: list[dict], components: list[dict]):
     Photographs where there are any: the digits' small set would stretch every scale.
     """
     own = lambda records: [r for r in records if r["config"]["dataset"] in claims.PAPER_SETS] or records  # noqa: E731
-    curves, components = own(curves), own(components)
+    curves, components = own(_alone(curves)), own(components)
     figure, (fast, gain, level) = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
-    curves = [record for record in curves if claims.set_name(record) == claims.set_name(curves[0])]
+    first = claims.set_name(curves[0]) if curves else "no timed runs"
+    curves = [record for record in curves if claims.set_name(record) == first]
     for number, label in enumerate(dict.fromkeys(record["label"] for record in curves)):
-        group = [record for record in curves if record["label"] == label]
-        lines, seconds = _scored(group)
-        y = np.mean([[100 * row["nmi"] for row in line] for line in lines], axis=0)
-        fast.plot(seconds, y, color=PALETTE[number % 6], ls=DASHES[number % 4], lw=1.8, label=label)
-    fast.set(title=f"how fast: {claims.set_name(curves[0])}", xlabel="seconds, encoding included", ylabel="NMI, points")
-    fast.legend(fontsize=8)
+        _, seconds, values = _curve([record for record in curves if record["label"] == label], "nmi")
+        fast.plot(seconds, values.mean(0), color=PALETTE[number % 6], ls=DASHES[number % 4], lw=1.8, label=label)
+    fast.set(title=f"how fast: {first}", xlabel="seconds, encoding included", ylabel="NMI, points")
+    if curves:
+        fast.legend(fontsize=8)
 
     kinds = (("GJR", claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
              ("pGJR", claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD))  # fmt: skip

@@ -67,7 +67,7 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
     ]
     folded = published["grade"].str.startswith(FOLDED)
     upper = published["method"].str.startswith(UPPER_LINE)
-    body = _group("this book, on the stand-ins of the banner", rows, sets)
+    body = _group("this book", rows, sets)
     body += _group("the paper", _theirs(paper), sets, empty="not printed here: its full text was not consulted")
     body += _group("literature", _theirs(published[~folded & ~upper]), sets)
     told = "upper line, not unsupervised: it is given the names of the classes"
@@ -77,8 +77,7 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
     table = '<div class="wide"><table class="table"><thead><tr><th rowspan="2">method</th>{}</tr><tr>{}</tr></thead>{}</table></div>'
     weak = table.format(head, metrics, _group("aggregators and user reports", _theirs(published[folded]), sets))
     told = f"{int(folded.sum())} numbers from aggregators and user reports"
-    note = f"<p>{tables.DAGGER}</p>" if "†" in head else ""
-    return f"{table.format(head, metrics, body)}{note}<details><summary>{told}</summary>{weak}</details>"
+    return f"{table.format(head, metrics, body)}{tables.explained(head)}<details><summary>{told}</summary>{weak}</details>"
 
 
 def cells(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +93,7 @@ def cells(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> 
                     mine = [claims.score(record, metric) for record in group]
                     data = group[0]["data"]
                     rows.append({
-                        "set": name, "method": label, "score": metric.upper(), "literature": f"{theirs:.1f}",
+                        "set": tables.marked(name), "method": label, "score": metric.upper(), "literature": f"{theirs:.1f}",
                         "ours": mean_sd(mine), "difference": f"{sum(mine) / len(mine) - theirs:+.1f}",
                         "seeds": len(mine), "same split": "yes" if SPLITS.get(row.split) == data["split"] else "no",
                         "our split": f"{data['split']}, {data['count']:,}", "their split": row.split, "source": row.source,

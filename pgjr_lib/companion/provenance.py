@@ -1,11 +1,13 @@
 """Where a number comes from: code, versions, machine, time."""
 
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+HASH = re.compile("[0-9a-f]{7,64}")
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "kornia", "scikit-learn", "numpy", "scipy")
 
 
@@ -16,6 +18,19 @@ def git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def made_under(rules: Path, commits: list[str | None]) -> str:
+    """How many of the records made at ``commits`` were made when the file ``rules`` read as it does now, in a sentence."""
+    now = rules.read_text().strip()
+    name = f"./{rules.name}"  # of git's current folder
+    then = {c: git(rules.parent, "show", f"{c}:{name}") if HASH.fullmatch(c or "") else None for c in set(commits)}
+    same = sum(then[c] == now for c in commits)
+    unknown = sum(then[c] is None for c in commits)
+    told = f"{same} of {len(commits)} records were made when {rules.name} read as it does now"
+    if unknown < len(commits):
+        told += f", {len(commits) - same - unknown} under another version of it"
+    return f"{told}, {unknown} at a commit that cannot be looked up here." if unknown else f"{told}."
 
 
 def versions() -> dict[str, str]:

@@ -11,8 +11,10 @@ from pgjr_lib.companion import claims
 from pgjr_lib.companion.run_config import LABELS_SEEN
 
 METRICS = ("nmi", "acc", "ari")
-DAGGER = "† development set: its labels were seen while settings were chosen."
-DEVELOPMENT = ("stl10", "digits")  # their labels were seen while settings were chosen
+MARKS = {  # sets whose labels were seen, and when
+    "†": (("stl10", "digits"), "development set: its labels were seen while settings were chosen."),
+    "‡": (("cifar10",), "its labels were seen in early trials and when priors were compared, not while settings were chosen."),
+}
 ALSO_SCORED = {  # a record's other features, and how tables call them
     "standardised": "the same, standardised", "view_mean": "the same, mean over views", "bank": "the same, memory bank",
 }  # fmt: skip
@@ -44,8 +46,14 @@ def components(records: list[dict]) -> pd.DataFrame:
 
 
 def marked(dataset: str) -> str:
-    """A set's name as tables show it: the development sets carry a dagger."""
-    return f"{dataset} †" if dataset.split(" (")[0] in DEVELOPMENT else dataset
+    """A set's name as tables show it, with the mark that tells whether its labels were seen."""
+    mark = next((mark for mark, (names, _) in MARKS.items() if dataset.split(" (")[0] in names), "")
+    return f"{dataset} {mark}".rstrip()
+
+
+def explained(shown: str) -> str:
+    """The marks that occur in ``shown``, in words, as HTML."""
+    return "".join(f"<p>{mark} {words}</p>" for mark, (_, words) in MARKS.items() if mark in shown)
 
 
 def data_sets(records: list[dict]) -> pd.DataFrame:
@@ -73,7 +81,7 @@ def distributions(records: list[dict]) -> pd.DataFrame:
     for record in records:
         first, last = record["history"][0], record["history"][-1]
         rows.append({
-            "set": claims.set_name(record), "method": record["label"], "epochs": last["epoch"],
+            "set": marked(claims.set_name(record)), "method": record["label"], "epochs": last["epoch"],
             "NMI at the start": f"{100 * first['nmi']:.1f}", "NMI at the end": f"{100 * last['nmi']:.1f}",
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -91,7 +99,7 @@ def confused(records: list[dict]) -> pd.DataFrame:
         first, second = np.unravel_index(together.argmax(), together.shape)
         own = np.diag(table[:, : len(table)])
         rows.append({
-            "set": claims.set_name(record), "method": record["label"],
+            "set": marked(claims.set_name(record)), "method": record["label"],
             "found best": f"{names[own.argmax()]} ({100 * own.max():.0f} %)",
             "mixed most": f"{names[first]} and {names[second]} (at least {100 * together.max():.0f} % of each in one cluster)",
         })  # fmt: skip
@@ -134,8 +142,9 @@ def landscapes(records: list[dict]) -> pd.DataFrame:
         inertia, acc = (np.array(record["landscape"][name]) for name in ("inertia", "acc"))
         near = acc[inertia <= 1.01 * inertia.min()]
         rows.append({
-            "set": claims.set_name(record), "features": record["label"], "starts": len(acc), "lowest": f"{100 * acc.min():.1f}",
-            "highest": f"{100 * acc.max():.1f}", "at the lowest inertia": f"{100 * acc[inertia.argmin()]:.1f}",
+            "set": marked(claims.set_name(record)), "features": record["label"], "starts": len(acc),
+            "lowest": f"{100 * acc.min():.1f}", "highest": f"{100 * acc.max():.1f}",
+            "at the lowest inertia": f"{100 * acc[inertia.argmin()]:.1f}",
             "within 1 % of it": f"{100 * near.min():.1f} to {100 * near.max():.1f} ({len(near)} starts)",
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -171,7 +180,7 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.Data
 
 def convergence(records: list[dict]) -> pd.DataFrame:
     """Claim 1's numbers as a table, one row a pair of runs."""
-    rows = [{"set": row["dataset"], "seed": row["seed"], "NMI to reach": f"{100 * row['target']:.1f}",
+    rows = [{"set": marked(row["dataset"]), "seed": row["seed"], "NMI to reach": f"{100 * row['target']:.1f}",
              "GJR epochs": row["gjr_epoch"], "GJR seconds": f"{row['gjr_seconds']:.1f}",
              "pGJR epochs": row["pgjr_epoch"], "pGJR seconds": f"{row['pgjr_seconds']:.1f}",
              "still gaining": "yes" if row["still_gaining"] else "no"}
@@ -240,6 +249,5 @@ def as_html(table: pd.DataFrame, name: str) -> str:
     whole = table.assign(set=table["set"].str.replace(" ", "\u00a0")) if "set" in table else table  # not over two lines
     body = whole.to_html(index=False, escape=True, border=0, classes="table").replace(" ± ", "\u00a0±\u00a0")
     data = base64.b64encode(table.to_csv(index=False).encode()).decode()
-    if "set" in table and table["set"].str.endswith("†").any():
-        body += f"<p>{DAGGER}</p>"
+    body += explained("".join(table.get("set", "")))
     return f'{body}<p><a download="{name}.csv" href="data:text/csv;base64,{data}">{name}.csv</a></p>'
