@@ -15,7 +15,7 @@ from pgjr_lib.evaluation import cluster, normalise
 from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import PGJR
-from pgjr_lib.training import SOUND_BATCH, FeatureSource, TrainingOptions, fit
+from pgjr_lib.training import SOUND_BATCH, FeatureSource, TrainingOptions, embed, fit
 
 
 class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -97,27 +97,28 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if self.n_clusters > len(X):
             raise ValueError(f"n_clusters={self.n_clusters}, but n_samples={len(X)}: ask for fewer clusters.")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        c, nothing = torch.tensor(X, dtype=torch.float32), torch.empty(len(X), 0)
-        v, none = torch.tensor(views, dtype=torch.float32), torch.empty(len(views), len(X), 0)
+        mean, scale = X.mean(0, dtype=np.float64), X.std(0, dtype=np.float64)
+        scale = np.where(scale > 0, scale, 1.0)
+        c, nothing = torch.tensor((X - mean) / scale, dtype=torch.float32), torch.empty(len(X), 0)
+        v, none = torch.tensor((views - mean) / scale, dtype=torch.float32), torch.empty(len(views), len(X), 0)
         source = FeatureSource(*(t.to(self.device) for t in (c, nothing, v, none)))
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers are left alone
+        with torch.random.fork_rng(range(torch.cuda.device_count())):  # the caller's random numbers are left alone
             torch.manual_seed(seed)
             jigsaw, branch = (GridJigsaw(2, 2), "supplement") if self.jigsaw else (None, "none")
-            spread = c.std(0, correction=0)
-            spread = torch.where(spread > 0, spread, 1.0)
-            model = PGJR(X.shape[1], None, jigsaw, "embedding", branch, self.dim, c.mean(0), spread).to(self.device)
+            model = PGJR(X.shape[1], None, jigsaw, "embedding", branch, self.dim).to(self.device)
             bank = MemoryBank(len(X), self.dim).to(self.device)
-            self.model_ = model.eval()
-            bank.write(torch.from_numpy(self._features(X)).to(self.device))
+            bank.write(embed(model, source).to(self.device))
             if self.epochs:
                 options = TrainingOptions(
                     self.epochs, self.batch_size, self.learning_rate, self.temperature, alpha=self.decorrelation,
                     smallest_batch=SOUND_BATCH, seed=seed,
                 )  # fmt: skip
                 fit(model.train(), source, bank, options)
-        self.model_ = model.eval().cpu()
-        found = cluster(self._features(X), self.n_clusters, seed % 2**31, self.n_init)
-        self.labels_, self.cluster_centers_ = self._nearest(X, found.cluster_centers_), found.cluster_centers_
+        fitted = (model.eval().cpu(), mean, scale)
+        f = self._features(X, *fitted)
+        found = cluster(f, self.n_clusters, seed, self.n_init)
+        self.model_, self.mean_, self.scale_ = fitted  # all at the end: a fit that fails leaves nothing half done
+        self.labels_, self.cluster_centers_ = self._nearest(f, found.cluster_centers_), found.cluster_centers_
         self.inertia_, self.n_iter_ = float(found.inertia_), self.epochs
         return self
 
@@ -127,13 +128,13 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Raises:
             ValueError: another number of features than in ``fit``; sklearn.exceptions.NotFittedError before it.
         """
-        check_is_fitted(self)
-        return self._features(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        check_is_fitted(self, "model_")
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return self._features(X, self.model_, self.mean_, self.scale_)
 
     def predict(self, X):
         """The nearest cluster of each row of ``X``: (n_samples,) integers."""
-        check_is_fitted(self)
-        return self._nearest(validate_data(self, X, dtype=[np.float64, np.float32], reset=False), self.cluster_centers_)
+        return self._nearest(self.transform(X), self.cluster_centers_)
 
     @property
     def _n_features_out(self):
@@ -147,12 +148,15 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             raise ValueError(f"views has the shape {views.shape}, but (K, {len(X)}, {X.shape[1]}) is needed.")
         return views
 
+    @staticmethod
     @torch.no_grad()
-    def _features(self, X):
+    def _features(X, model, mean, scale):
         """In double precision, so that a row's feature does not depend on the rows beside it."""
-        double = copy.deepcopy(self.model_).cpu().double()  # not every device has double precision
-        return double(torch.tensor(X, dtype=torch.float64)).numpy()
+        double = copy.deepcopy(model).double()
+        parts = torch.tensor((X - mean) / scale, dtype=torch.float64).split(4096)  # its map is wider than the row
+        return torch.cat([double(part) for part in parts]).numpy()
 
-    def _nearest(self, X, centres):
-        f = normalise(self._features(X)).astype(np.float64)
+    @staticmethod
+    def _nearest(f, centres):
+        f = normalise(f).astype(np.float64)
         return pairwise_distances_argmin(f, centres.astype(np.float64))

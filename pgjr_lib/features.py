@@ -82,16 +82,17 @@ def extract(
         config.dataset, config.split, root=data_root, limit=config.limit, skip_corrupt=skip_corrupt,
         size=None if info and info.side else prior.image_size,
     )  # fmt: skip
-    stamp = f"{key}-{len(data.labels)}"  # the key does not know how many corrupt images were left out
+    stamp = f"{key}-{len(data.labels)}-{prior.half}"  # what the key does not know: images left out, precision
     encoder = _Encoder(config, prior, torch.from_numpy(data.images), batch_size)
     _make(folder / "pca.safetensors", stamp, encoder.fit_pca)
-    encoder.pca, _ = load_tensors(folder / "pca.safetensors")
+    encoder.pca, told = load_tensors(folder / "pca.safetensors")
+    projected = f"{stamp}-{told['checksum']}"  # chunks belong to the axes that their maps were projected on
     chunks = torch.arange(len(data.labels)).split(CHUNK)
     labels = torch.from_numpy(data.labels)
     paths = [folder / f"chunk-{c:05d}.safetensors" for c in range(len(chunks))]
     for c in _progress(range(index, len(chunks), count), f"{data.name} ({data.split})", CHUNK * (1 + config.views)):
-        _make(paths[c], stamp, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]})
-    notes = [_note(path, stamp) for path in [folder / "pca.safetensors", *paths]]
+        _make(paths[c], projected, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]})
+    notes = [_note(folder / "pca.safetensors", stamp), *(_note(path, projected) for path in paths)]
     if not all(notes):
         return None
     seconds = sum(note["seconds"] for note in notes)

@@ -102,7 +102,8 @@ class GridJigsaw(nn.Module):
         (B, C, H, W) -> (B, C, H, W), or (B, 2C, H, W) with ``concat``; any floating dtype.
 
     Raises:
-        ValueError: an unknown option, or a map that does not divide (``error``) or is too small to pad.
+        ValueError: an unknown option, or a map of integers, of other channels than ``channels``, that does not
+            divide (``error``) or is too small to pad.
 
     Example:
         >>> GridJigsaw(n=2, g=2)(torch.randn(8, 64, 8, 8)).shape
@@ -153,6 +154,9 @@ class GridJigsaw(nn.Module):
 
     def divide(self, z: Tensor) -> Tensor:
         """Equations 1 and 2 with padding: (B, C, H, W) -> (B, C, h, w, n*n, g, g)."""
+        if not z.is_floating_point() or self.channels not in (None, z.shape[1]):
+            wanted = "any number of" if self.channels is None else self.channels
+            raise ValueError(f"GridJigsaw: a {z.dtype} map of {z.shape[1]} channels, but {wanted} floating-point ones are needed.")
         return divide_grids(divide_blocks(self._padded(z), self.n * self.g), self.n)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -195,11 +199,10 @@ class ChannelMix(GridJigsaw):
         """Groups of n*n channels in the place of grids: (B, C, H, W) -> (B, C', 1, 1, n*n, H, W)."""
         B, C, H, W = z.shape
         m = self.n * self.n
-        return F.pad(z, (0, 0, 0, 0, 0, -C % m)).reshape(B, -1, 1, 1, m, H, W)
+        return F.pad(z, (0, 0, 0, 0, 0, -C % m)).reshape(B, -(-C // m), 1, 1, m, H, W)
 
     def forward(self, z: Tensor) -> Tensor:
-        B, C, H, W = z.shape
-        mixed = self.regress(self.divide(z)).reshape(B, -1, H, W)[:, :C]
+        mixed = self.regress(self.divide(z)).flatten(1, 4)[:, : z.shape[1]]
         if self.combine == "replace":
             return mixed
         return z + mixed if self.combine == "residual" else torch.cat([z, mixed], dim=1)

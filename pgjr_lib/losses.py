@@ -7,6 +7,7 @@ Feature Decorrelation" (ICLR 2021), and its published code.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class SinglePassInstanceLoss(torch.autograd.Function):
@@ -37,6 +38,7 @@ class SinglePassInstanceLoss(torch.autograd.Function):
         return loss.mean()
 
     @staticmethod
+    @once_differentiable  # the gathered gradient has no graph of its own
     def backward(ctx, grad: Tensor):
         (by_f,) = ctx.saved_tensors
         return grad * by_f, None, None, None, None
@@ -53,7 +55,7 @@ def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature:
         chunk: rows of the bank at a time; changes memory and speed, never the result.
 
     Returns:
-        A scalar.
+        A scalar, with a first derivative only.
 
     Raises:
         ValueError: shapes that do not fit, an empty batch, or a temperature that is not positive.
@@ -87,8 +89,10 @@ def feature_decorrelation(f: Tensor, temperature: float) -> Tensor:
         A scalar.
 
     Raises:
-        ValueError: a temperature that is not positive.
+        ValueError: not a matrix, an empty batch, or a temperature that is not positive.
     """
+    if f.ndim != 2 or not len(f):
+        raise ValueError(f"features {tuple(f.shape)} must be (B, d) with at least one row.")
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, but must be positive.")
     with torch.autocast(f.device.type, enabled=False):
@@ -118,11 +122,19 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def write(self, f: Tensor) -> None:
-        """Set the whole bank to the features ``f`` (N, d), normalised."""
+        """Set the whole bank to the features ``f`` (N, d), normalised; ValueError for another shape."""
+        if f.shape != self.vectors.shape:
+            raise ValueError(f"features {tuple(f.shape)} do not fill a bank of {tuple(self.vectors.shape)}.")
         self.vectors.copy_(F.normalize(f.to(self.vectors.dtype), dim=1))
 
     @torch.no_grad()
     def update(self, index: Tensor, f: Tensor) -> None:
-        """Equation 12: v_i <- normalise(mu v_i + (1 - mu) f_i), for the rows ``index`` (B,) and features (B, d)."""
+        """Equation 12: v_i <- normalise(mu v_i + (1 - mu) f_i), for the rows ``index`` (B,) and features (B, d).
+
+        Raises:
+            ValueError: not one feature of the bank's dimension for each row.
+        """
+        if f.shape != (len(index), self.vectors.shape[1]):
+            raise ValueError(f"features {tuple(f.shape)} are not one row for each of {len(index)} of the bank's rows.")
         mixed = self.momentum * self.vectors[index] + (1 - self.momentum) * f.to(self.vectors.dtype)
         self.vectors[index] = F.normalize(mixed, dim=1)

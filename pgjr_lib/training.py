@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,42 +144,52 @@ def fit(
     device = next(model.parameters()).device
     optimizer = torch.optim.SGD(model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay)
     history = resume(checkpoint, identity, model, bank, optimizer)
-    entered: dict[str, Tensor] = {}  # what enters the jigsaw, for L_R
-    if options.beta:
-        model.jigsaw.register_forward_pre_hook(lambda _, inputs: entered.update(z=inputs[0]))
-    for epoch in range(len(history), options.epochs):
-        started, sums, batches = time.perf_counter(), torch.zeros(3, device=device), 0
-        optimizer.param_groups[0]["lr"] = learning_rate(epoch, options)
-        model.train()
-        torch.manual_seed(_epoch_seed(epoch, options))  # for the views
-        for index in epoch_batches(len(source), epoch, options):
-            index = index.to(device)
-            views = source.draw(index)
-            with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-                f = model(*views)  # Eq. (5), (6) or (7)
-            instance = instance_discrimination(f, index, bank.vectors, options.tau1)  # Eqs. (8), (9): L_I
-            decorrelation = feature_decorrelation(f, options.tau2)  # Eq. (10): L_F
-            loss = instance + options.alpha * decorrelation  # Eq. (11)
-            if options.beta:
-                loss = loss + options.beta * model.jigsaw.regression_error(entered["z"])  # Eq. (11): beta L_R
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            bank.update(index, f.detach())  # Eq. (12)
-            sums += torch.stack([loss.detach(), instance.detach(), decorrelation.detach()])
-            batches += 1
-        means = (sums / max(batches, 1)).tolist()
-        if not torch.isfinite(sums).all():
-            raise PGJRError(
-                f"the loss is not finite in epoch {epoch + 1}: lower lr ({options.lr}) or raise tau1 ({options.tau1})."
-            )
-        before = history[-1]["seconds"] if history else 0.0
-        row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - started}
-        row |= dict(zip(("loss", "instance", "decorrelation"), means, strict=True))
-        history.append(row | (on_epoch(epoch + 1, row) if on_epoch else {}))
-        if checkpoint is not None:
-            save(checkpoint, identity, model, bank, optimizer, history)
+    with _noted_input(model.jigsaw if options.beta else None) as entered:
+        for epoch in range(len(history), options.epochs):
+            started, sums, batches = time.perf_counter(), torch.zeros(3, device=device), 0
+            optimizer.param_groups[0]["lr"] = learning_rate(epoch, options)
+            model.train()
+            torch.manual_seed(_epoch_seed(epoch, options))  # for the views
+            for index in epoch_batches(len(source), epoch, options):
+                index = index.to(device)
+                views = source.draw(index)
+                with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+                    f = model(*views)  # Eq. (5), (6) or (7)
+                instance = instance_discrimination(f, index, bank.vectors, options.tau1)  # Eqs. (8), (9): L_I
+                decorrelation = feature_decorrelation(f, options.tau2)  # Eq. (10): L_F
+                loss = instance + options.alpha * decorrelation  # Eq. (11)
+                if options.beta:
+                    loss = loss + options.beta * model.jigsaw.regression_error(entered["z"])  # Eq. (11): beta L_R
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                bank.update(index, f.detach())  # Eq. (12)
+                sums += torch.stack([loss.detach(), instance.detach(), decorrelation.detach()])
+                batches += 1
+            means = (sums / max(batches, 1)).tolist()
+            if not torch.isfinite(sums).all():
+                raise PGJRError(
+                    f"the loss is not finite in epoch {epoch + 1}: lower lr ({options.lr}) or raise tau1 ({options.tau1})."
+                )
+            before = history[-1]["seconds"] if history else 0.0
+            row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - started}
+            row |= dict(zip(("loss", "instance", "decorrelation"), means, strict=True))
+            history.append(row | (on_epoch(epoch + 1, row) if on_epoch else {}))
+            if checkpoint is not None:
+                save(checkpoint, identity, model, bank, optimizer, history)
     return history
+
+
+@contextmanager
+def _noted_input(jigsaw: nn.Module | None) -> Iterator[dict[str, Tensor]]:
+    """What enters the jigsaw, as ``z``, for L_R of equation 11; nothing without one."""
+    entered: dict[str, Tensor] = {}
+    hook = jigsaw.register_forward_pre_hook(lambda _, inputs: entered.update(z=inputs[0])) if jigsaw else None
+    try:
+        yield entered
+    finally:
+        if hook:
+            hook.remove()  # a model that is left with it could not be pickled
 
 
 @torch.no_grad()

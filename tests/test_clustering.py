@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -167,3 +168,29 @@ def test_a_page_of_many_images_shows_the_ends_of_every_cluster(monkeypatch):
     assert len(shown) == 120 and {500, 501, 502, 503, 504} <= set(shown)
     own = np.flatnonzero(clusters == 0)
     assert {own[distance[own].argmin()], own[distance[own].argmax()]} <= set(shown)
+
+
+def test_copies_of_one_picture_get_a_page(tmp_path):
+    for i in range(6):
+        (tmp_path / "same").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 40), (200, 30, 30)).save(tmp_path / "same" / f"{i}.png")
+    assert run(tmp_path / "same", tmp_path / "out", "-k", "2") == 0
+    assert len(page_data(tmp_path / "out")[0]["images"]) == 6
+
+
+def test_an_output_inside_the_folder_hides_no_file_of_the_users(photos, capsys):
+    for _ in range(2):
+        assert run(photos, photos, "-k", "3") == 0
+        assert "2 files are no images this can read and were skipped: clip.mp4" in capsys.readouterr().err
+
+
+def test_a_line_end_in_a_name_stays_in_its_row(photos, tmp_path):
+    shutil.copy(photos / "roll 0" / "deep" / "00-0.png", photos / "a\rb.png")
+    assert run(photos, tmp_path / "out", "-k", "3") == 0
+    with (tmp_path / "out" / "clusters.csv").open(newline="") as stream:
+        assert "a\rb.png" in [row["file"] for row in csv.DictReader(stream)]
+
+
+def test_instability_is_no_merit_where_clusters_are_not_apart():
+    rows = [{"k": 2, "silhouette": -0.1, "stability": 1.0}, {"k": 3, "silhouette": -0.2, "stability": 0.0}]
+    assert max(rows, key=clustering._apart_and_stable)["k"] == 2

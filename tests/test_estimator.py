@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from pgjr_lib import PGJRClustering
+from pgjr_lib.errors import PGJRError
 
 
 @parametrize_with_checks([PGJRClustering(epochs=2, n_init=2), PGJRClustering(epochs=2, n_init=2, jigsaw=False)])
@@ -81,3 +83,18 @@ def test_a_mistake_is_named(blobs, arguments, views, sentence):
 def test_it_runs_on_digits_as_documented():
     labels = PGJRClustering(n_clusters=10, epochs=1, n_init=1, random_state=0).fit_predict(load_digits().data)
     assert labels.shape == (1797,) and set(labels) == set(range(10))
+
+
+def test_a_fit_that_fails_leaves_nothing_half_done():
+    X = make_blobs(40, 5, centers=2, random_state=0)[0]
+    model = PGJRClustering(n_clusters=2, epochs=2, learning_rate=1e30, temperature=1e-3, random_state=0)
+    with pytest.raises(PGJRError, match="not finite"):
+        model.fit(X, views=np.stack([X, X + 1]))
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_a_large_offset_is_no_trouble():
+    X, y = make_blobs(60, 4, centers=[[0] * 4, [9] * 4], random_state=0)
+    found = PGJRClustering(n_clusters=2, epochs=2, random_state=0).fit_predict(X + 1e9)
+    assert adjusted_rand_score(y, found) == 1

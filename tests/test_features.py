@@ -13,6 +13,7 @@ from pgjr_lib.augment import plain
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.features import FeatureConfig, extract, feature_key, load
 from pgjr_lib.priors import load_prior
+from pgjr_lib.storage import load_tensors, save_tensors
 
 CONFIG = {"dataset": "digits", "limit": 40, "image_size": 32, "views": 2, "map_channels": 6}
 
@@ -181,3 +182,14 @@ def test_corrupt_images_are_refused_until_told_to_skip(tmp_path):
     assert found.manifest["count"] == 5 and found.manifest["data"]["note"] == "1 corrupt image left out"
     with pytest.raises(PGJRError, match=r"1\.png cannot be read"):
         extract(config, tmp_path / "out")
+
+
+def test_chunks_of_other_axes_are_made_again(made, tmp_path):
+    folder, whole = tmp_path / "again", bytes_of(made[0])
+    extract(CONFIG, folder, shard=(0, 2))
+    other = load_tensors(folder / "pca.safetensors")[0]["axes"].flip(0).contiguous()
+    tensors = {**load_tensors(folder / "pca.safetensors")[0], "axes": other}  # as another machine might have fitted them
+    note = json.loads((folder / "pca.json").read_text())
+    (folder / "pca.json").write_text(json.dumps({**note, "checksum": save_tensors(folder / "pca.safetensors", tensors)}))
+    assert extract(CONFIG, folder, shard=(1, 2)) is None  # the first shard's chunks do not belong to these axes
+    assert extract(CONFIG, folder) is not None and bytes_of(folder) != whole

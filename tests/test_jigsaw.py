@@ -287,3 +287,15 @@ def test_permuted_equals_permuting_by_hand():
     assert not torch.allclose(control(z), inner(z))
     assert torch.equal(control.regression_error(z), inner.regression_error(shuffled))
     assert torch.equal(Permuted(inner, torch.arange(H * W))(z), inner(z))
+
+
+def test_maps_of_other_channels_or_of_integers_are_refused():
+    with pytest.raises(ValueError, match="of 1 channels, but 64"):
+        GridJigsaw(channels=64)(torch.randn(2, 1, 4, 4))
+    with pytest.raises(ValueError, match="torch.uint8 map"):
+        GridJigsaw()(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("build", [GridJigsaw, ChannelMix])
+def test_an_empty_batch_stays_empty(build):
+    assert build(2, 1)(torch.zeros(0, 6, 4, 4)).shape == (0, 6, 4, 4)

@@ -216,3 +216,21 @@ def test_write_sets_the_whole_bank_on_the_sphere():
 def test_a_momentum_that_never_forgets_is_refused(momentum):
     with pytest.raises(ValueError, match="momentum is"):
         MemoryBank(2, 2, momentum)
+
+
+def test_there_is_no_second_derivative():
+    f = F.normalize(torch.randn(4, 3, dtype=torch.float64), dim=1).requires_grad_()
+    loss = instance_discrimination(f, torch.arange(4), torch.randn(6, 3, dtype=torch.float64), 0.5)
+    (gradient,) = torch.autograd.grad(loss, f, create_graph=True)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        gradient.square().sum().backward()
+
+
+def test_a_bank_takes_only_what_fits_its_rows():
+    bank = MemoryBank(5, 3)
+    with pytest.raises(ValueError, match="do not fill a bank"):
+        bank.write(torch.ones(1, 3))
+    with pytest.raises(ValueError, match="not one row for each of 3"):
+        bank.update(torch.arange(3), torch.ones(1, 3))
+    with pytest.raises(ValueError, match="at least one row"):
+        feature_decorrelation(torch.ones(0, 3), 2.0)

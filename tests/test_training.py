@@ -170,3 +170,9 @@ def test_a_loss_that_is_not_finite_is_told_in_a_sentence(feature_source):
         model.project.weight[0, 0] = float("nan")
         with torch.enable_grad():
             fit(model, feature_source, bank, OPTIONS)
+
+
+def test_a_model_trained_with_the_regression_loss_carries_no_hook(feature_source):
+    model, bank = head()
+    fit(model, feature_source, bank, TrainingOptions(epochs=1, batch_size=16, lr=0.05, tau1=0.5, beta=1.0))
+    assert not model.jigsaw._forward_pre_hooks and pickle.dumps(model)

@@ -5,17 +5,19 @@ import csv
 import html
 import io
 import json
+import os
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from pgjr_lib import datasets, evaluation, features
 from pgjr_lib.companion.execute import default_device, make_head, refuse_seen
 from pgjr_lib.companion.runs import RunConfig, key, validated
+from pgjr_lib.companion.snapshots import plane
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.storage import atomic_write, save_tensors
@@ -24,6 +26,7 @@ from pgjr_lib.training import SOUND_BATCH, FeatureSource, TrainingOptions, embed
 CANDIDATES = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)  # numbers of clusters that are tried where none is given
 STABILITY_SEEDS = 3
 MAP_IMAGES, THUMBNAIL = 4000, 72  # images on the page's map, and the side of their thumbnails
+WRITTEN = ("clusters.csv", "features.safetensors", "checkpoint.safetensors", "index.html", "features")
 TEMPLATE = Path(__file__).parent / "clusters.html"
 
 
@@ -46,7 +49,8 @@ def cluster_folder(
         PGJRError: no or too few images, unreadable ones, k out of range, a prior that cannot be had.
     """
     images, others = datasets.list_images(folder) if folder.is_dir() else ([], [])
-    others = [path for path in others if out.resolve() not in path.resolve().parents]
+    home = os.path.realpath(out)  # where it lies in the folder, an earlier run's files are not the user's
+    others = [path for path in others if Path(os.path.relpath(os.path.realpath(path), home)).parts[0] not in WRITTEN]
     skipped = [str(path.relative_to(folder)).encode(errors="replace").decode() for path in others]
     if others:
         names = ", ".join(skipped[:10])
@@ -70,11 +74,11 @@ def cluster_folder(
         refuse_seen(prior, run.dataset, found.class_names)
     points = torch.from_numpy(_trained(run, found, out, device))
     table = guess_k(points.numpy(), seed) if k is None else []
-    k = k or max(table, key=lambda row: row["silhouette"] * row["stability"])["k"]
+    k = k or max(table, key=_apart_and_stable)["k"]
     result = evaluation.cluster(points.numpy(), k, seed)
     distance = result.transform(evaluation.normalise(points.numpy())).min(1)
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = csv.writer(text)  # its line ends make it quote names that hold one
     rows.writerow(["file", "cluster", "distance"])
     rows.writerows(zip(paths, result.labels_.tolist(), (f"{d:.4f}" for d in distance), strict=True))
     save_tensors(out / "features.safetensors", {"features": points, "clusters": torch.from_numpy(result.labels_)})
@@ -117,12 +121,17 @@ def guess_k(points: np.ndarray, seed: int = 0) -> list[dict]:
     return rows
 
 
+def _apart_and_stable(row: dict) -> tuple[float, float]:
+    """What a candidate k is judged by: the product, and of equals the silhouette; negative ones count as nothing."""
+    return max(row["silhouette"], 0) * max(row["stability"], 0), row["silhouette"]
+
+
 def page(
     folder: Path, paths: list[str], points: np.ndarray, clusters: np.ndarray, distance: np.ndarray, about: dict
 ) -> str:
     """The self-contained page: galleries, sizes, a map with thumbnails, search. File names are data, never markup."""
     shown = _shown(clusters, distance)
-    place = TSNE(perplexity=min(30, (len(shown) - 1) / 3), init="pca", random_state=0).fit_transform(points[shown])
+    place = plane(points[shown])
     place = (place - place.min(0)) / np.ptp(place, axis=0).clip(1e-9)
     small = datasets.thumbnails([folder / paths[i] for i in shown], THUMBNAIL)
     rows = [
@@ -132,7 +141,8 @@ def page(
     ]  # fmt: skip
     data = {"about": about, "sizes": np.bincount(clusters).tolist(), "images": rows, "total": len(paths)}
     text = json.dumps(data).replace("<", "\\u003c")  # no file name can end the script element
-    return TEMPLATE.read_text().replace("{{title}}", html.escape(about["folder"])).replace("{{data}}", text)
+    fields = {"title": html.escape(about["folder"]), "data": text}
+    return re.sub(r"{{(\w+)}}", lambda field: fields[field[1]], TEMPLATE.read_text())
 
 
 def _shown(clusters: np.ndarray, distance: np.ndarray) -> np.ndarray:

@@ -46,6 +46,8 @@ def execute(run: RunConfig, root: Path, device: str | None = None, alone: bool =
     if run.beta and (run.method == "idfd" or run.jigsaw == "off" or (run.method == "pgjr" and run.branch == "none")):
         raise PGJRError(f"beta={run.beta} weights the jigsaw's own loss, but this run has no jigsaw: leave it at 0.")
     device = device or default_device()
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     started, run_key, made = time.perf_counter(), key(run), provenance(device, run.hash())
     if run.method in ("pixels", "prior"):
         result = _baseline(run, root, device)
@@ -248,4 +250,5 @@ def _looked_at(run: RunConfig, points: np.ndarray, labels: np.ndarray) -> dict:
 def _peak_memory_mb(device: str) -> float:
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 2**20 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit  # the process's, since it began

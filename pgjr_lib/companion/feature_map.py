@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from pathlib import Path
 
 from pgjr_lib.companion.figures import PALETTE
@@ -25,7 +26,4 @@ def feature_map(records: list[dict], class_names: list[str], name: str) -> str:
         "name": html.escape(name),
         "data": data.replace("<", "\\u003c"),  # no text can end the script element
     }
-    page = TEMPLATE.read_text()
-    for field, value in fields.items():
-        page = page.replace("{{" + field + "}}", value)
-    return page
+    return re.sub(r"{{(\w+)}}", lambda field: fields[field[1]], TEMPLATE.read_text())

@@ -15,6 +15,14 @@ from pgjr_lib.storage import load_tensors, save_tensors
 SAMPLES, PERPLEXITY = 1000, 30
 
 
+def plane(points: np.ndarray, start="pca", steps: int = 1000) -> np.ndarray:
+    """t-SNE coordinates (N, 2) of (N, d) points; zeros where all points are one, which t-SNE does not survive."""
+    if np.ptp(points, axis=0).max() < 1e-6:
+        return np.zeros((len(points), 2), dtype=np.float32)
+    perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
+    return TSNE(perplexity=perplexity, init=start, max_iter=steps, random_state=0).fit_transform(points)
+
+
 class Snapshots:
     """The features of at most 1,000 samples, at the start and at ``count`` epochs after it.
 
@@ -45,9 +53,8 @@ class Snapshots:
         frames, place = {}, "pca"
         for epoch in self.epochs:
             points = load_tensors(self.path(epoch))[0]["points"].numpy()
-            perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
-            steps = 1000 if isinstance(place, str) else 500  # from where the last one ended there is less to do
-            place = TSNE(perplexity=perplexity, init=place, max_iter=steps, random_state=0).fit_transform(points)
+            place = plane(points, place, 1000 if isinstance(place, str) else 500)  # there is less to do from the last
             frames[str(epoch)] = {"x": np.round(place[:, 0], 2).tolist(), "y": np.round(place[:, 1], 2).tolist()}
-            place = place / place.std(0)[:1] * 1e-4  # the scale t-SNE wants its start to have
+            spread = place.std(0)[:1]
+            place = place / spread * 1e-4 if spread > 0 else "pca"  # the scale t-SNE wants its start to have
         return {"rows": self.rows.tolist(), "labels": self.labels.tolist(), "epochs": frames}
