@@ -137,6 +137,10 @@ def test_rescaling_blurs_half_of_the_batch():
 def test_wrong_input_is_named(source, tmp_path):
     images, names = source
     out = tmp_path / "w.safetensors"
+    with pytest.raises(PGJRError, match=r"let it end in \.safetensors"):
+        pretrain(images, names, tmp_path / "w", **SMALL)
+    with pytest.raises(PGJRError, match="cifr10"):  # before the training, not after it
+        pretrain(images, names, out, **{**SMALL, "score_on": ("cifr10",)})
     with pytest.raises(PGJRError, match="18 images, less than one batch"):
         pretrain(images, names, out, **{**SMALL, "batch_size": 99})
     with pytest.raises(PGJRError, match=r"nothing\.tsv does not exist"):

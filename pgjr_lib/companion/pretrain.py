@@ -73,8 +73,12 @@ def pretrain(
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("minutes", minutes)):
         if value is not None and value <= 0:
             raise PGJRError(f"{name} is {value}: give a positive number.")
+    if out.suffix != ".safetensors":
+        raise PGJRError(f"{out} is no name for weights: let it end in .safetensors.")
     if seen := [name for name in score_on if name in LABELS_SEEN]:
         raise PGJRError(f"{seen[0]} cannot be scored with a class-name prior, which saw its labels: score on another set.")
+    for name in score_on:
+        datasets.checksum(name)  # a set that is not there is told now, not after the training
     data = datasets.load(f"folder:{images_root}", limit=limit)
     if len(data.labels) < batch_size:
         raise PGJRError(f"{images_root} holds {len(data.labels)} images, less than one batch: lower batch_size.")
