@@ -7,6 +7,7 @@ its images is the order of their sorted paths. Nothing here imports torch.
 import hashlib
 import io
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,7 @@ def _locate(name, split, root):
         return _Source(name, "all", Path("."), reader=MADE[name])
     kind, _, place = name.partition(":")
     if kind in ("folder", "images"):
-        base = Path(place).expanduser()
+        base = Path(os.path.expanduser(place))  # Path's own would stop at ~name where there is no such user
         if not base.is_dir():
             raise PGJRError(f"{base} is not a folder: give the path of a folder that holds images.")
         files = _class_files(base, name) if kind == "folder" else tuple(("", path) for path in list_images(base)[0])
@@ -183,7 +184,7 @@ def _locate(name, split, root):
             f"No data root is set, so {name} was not found: set PGJR_DATA to the folder that holds"
             f" {name}/{split}/<class>/* (to get it: {info.source})."
         )
-    root, splits = Path(root).expanduser(), info.splits if split == "all" else (split,)
+    root, splits = Path(os.path.expanduser(root)), info.splits if split == "all" else (split,)
     if all((root / name / part).is_dir() for part in splits):
         files = [item for part in splits for item in _class_files(root / name / part, f"{name} ({part})")]
         if info.class_names and (wrong := {c for c, _ in files} ^ set(info.class_names)):
@@ -218,7 +219,7 @@ def list_images(base) -> tuple[list[Path], list[Path]]:
             folders.clear()
             continue
         visited.add((place.st_dev, place.st_ino))
-        folders[:] = [entry for entry in folders if not entry.startswith(".")]
+        folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
         found += [Path(folder, n) for n in names if not n.startswith(".")]
     images = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file() and _is_text(path))
     if not images:
@@ -269,7 +270,8 @@ def _load_files(source, digest, limit, size, skip_corrupt):
     corrupt = [(path, image) for (_, path), (image, _) in zip(chosen, decoded, strict=True) if isinstance(image, str)]
     if corrupt and not skip_corrupt:
         raise PGJRError(
-            f"{corrupt[0][0]} cannot be read ({corrupt[0][1]}): repair or remove it, or pass --skip-corrupt."
+            f"{corrupt[0][0]} cannot be read ({corrupt[0][1]}): repair or remove it, or leave such images out"
+            " (skip_corrupt=True, or --skip-corrupt of `pgjr cluster` and `pgjr extract`)."
         )
     good = [
         (label, path, image, lossy)
@@ -281,7 +283,8 @@ def _load_files(source, digest, limit, size, skip_corrupt):
     for _, path, image, _ in good:
         if image.shape != good[0][2].shape or image.shape[1] != image.shape[2]:
             raise PGJRError(
-                f"{path} is {image.shape[2]}x{image.shape[1]}, not a square of one size: pass an image size."
+                f"{path} is {image.shape[2]}x{image.shape[1]}, not a square of one size: resize the images,"
+                " or have it done (size of datasets.load, image_size of a run)."
             )
     official = SETS.get(source.name)
     lossy = {kind for *_, kind in good if kind} - ({"jpeg"} if official and not official.lossless else set())
@@ -305,25 +308,38 @@ def _decode(path, size):
             kind = image.format
             if size is not None and min(image.size) > 4 * size:  # a large JPEG is decoded at a fraction of its size
                 image.draft("RGB", (2 * size, 2 * size))
-            image = ImageOps.exif_transpose(image)
-            if image.mode == "I;16":  # Pillow would clip 16 bits instead of scaling them
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            pixels = _fit(image.convert("RGB"), size)
+            pixels = _fit(_rgb(ImageOps.exif_transpose(image)), size)
     except Exception as error:  # damaged files raise many types: each becomes a sentence
-        return f"{type(error).__name__}: {error}".replace(str(path), "the file"), ""
+        told = re.sub(r" <_io\.BytesIO object at \w+>", "", f"{type(error).__name__}: {error}")
+        return told.replace(str(path), "the file"), ""
     lossy = "jpeg" if kind == "JPEG" else "webp" if kind == "WEBP" and b"VP8 " in data[:64] else ""
     return pixels, lossy
 
 
+def _rgb(image):
+    """8-bit RGB of any mode: 16 bits and floats are scaled, which Pillow would clip; transparency is put on white."""
+    from PIL import Image
+
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image))
+        values = np.rint(values * 255 if values.min() >= 0 and values.max() <= 1 else values)
+        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    elif image.mode.startswith("I"):  # I holds 16 bits too, in 32
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode.endswith("A") or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("RGB")
+
+
 def _fit(image, size):
-    """Shorter side to ``size`` (bicubic), centre crop; ``size=None`` keeps the image."""
+    """The centre square (of the shorter side) at ``size`` pixels, bicubic; ``size=None`` keeps the image."""
     from PIL import Image
 
     if size is not None and image.size != (size, size):
-        scale = size / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+        side = min(image.size)
+        left, top = ((length - side) / 2 for length in image.size)
+        box = (left, top, left + side, top + side)  # cropped first: a long strip would grow to gigabytes
+        image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
@@ -361,22 +377,43 @@ def _array_digest(source):
 
 
 def _cached_digest(source):
-    cache_file = Path(os.environ.get("PGJR_CACHE", "build/cache")) / "checksums.json"
     names = [(path, path.relative_to(source.base).as_posix()) for path in source.paths()]
-    stats = [(name, path.stat()) for path, name in names]
-    lines = "\n".join(f"{name}|{stat.st_size}|{stat.st_mtime_ns}" for name, stat in stats)
+    lines = "\n".join(f"{name}|{_stamp(path)}" for path, name in names)
     signature = hashlib.sha256(f"{source.base.resolve()}\n{lines}".encode()).hexdigest()
     try:
-        cache = read_json(cache_file)
-    except PGJRError:  # absent or damaged: it is only a cache
+        cache = read_json(_cache_file())
+    except (OSError, PGJRError):  # absent, damaged or out of reach: it is only a cache
         cache = {}
-    if signature not in cache:
-        total = hashlib.sha256()
-        for path, name in names:
-            total.update(f"{name}|{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-        cache[signature] = total.hexdigest()
+    if isinstance(cache.get(signature), str):
+        return cache[signature]
+    total, whole = hashlib.sha256(), True
+    for path, name in names:
         try:
-            write_json(cache_file, cache)
-        except OSError:  # a read-only place costs time, not correctness
-            pass
-    return cache[signature]
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            if not source.files:  # an archive, without which there is no set
+                raise
+            content, whole = "unreadable", False  # it counts as a corrupt image
+        total.update(f"{name}|{content}\n".encode())
+    try:
+        if whole:  # permissions may come back without a trace in sizes and times
+            write_json(_cache_file(), {**cache, signature: total.hexdigest()})
+    except (OSError, ValueError):  # a read-only place costs time, not correctness
+        pass
+    return total.hexdigest()
+
+
+def _stamp(path):
+    try:
+        stat = path.stat()
+    except OSError:
+        return "unreadable"
+    return f"{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def _cache_file():
+    """Below ``$PGJR_CACHE``, else the checkout that the current folder lies in, else the user's own cache."""
+    here = Path.cwd()
+    checkout = next((at for at in (here, *here.parents) if (at / "experiments.yaml").is_file()), None)
+    users = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pgjr"
+    return Path(os.environ.get("PGJR_CACHE") or (checkout / "build/cache" if checkout else users)) / "checksums.json"

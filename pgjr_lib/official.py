@@ -6,6 +6,7 @@ Nothing here is unpickled but files whose MD5 is the official one, and those by 
 import hashlib
 import io
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,10 @@ def folders(name: str, root: Path, split: str):
             return None
         if missing := [c for c in wanted if not (base / c).is_dir()]:
             raise PGJRError(f"{base} lacks the class folder {missing[0]} of {name}: unpack ImageNet there.")
-        return [(c, path) for c in wanted for path in sorted((base / c).glob("*.JPEG"))]
+        listed = {c: _jpegs(base / c, "*") for c in wanted}
+        if empty := [c for c in wanted if not listed[c]]:
+            raise PGJRError(f"{base / empty[0]} holds no JPEG images, and {name} needs them: unpack ImageNet there.")
+        return [(c, path) for c in wanted for path in listed[c]]
     if name == "cifar20" and (base := root / "cifar100" / split).is_dir():
         if unknown := [f.name for f in sorted(base.iterdir()) if f.is_dir() and f.name not in SUPERCLASS]:
             raise PGJRError(f"{base / unknown[0]} is no class of CIFAR-100: its folders are named like aquarium_fish.")
@@ -92,25 +96,44 @@ def folders(name: str, root: Path, split: str):
     if name != "tiny-imagenet" or not base.is_dir():
         return None
     if split == "train":
-        return [(path.parents[1].name, path) for path in sorted((base / "train").glob("*/images/*.JPEG"))]
+        return [(path.parents[1].name, path) for path in _jpegs(base / "train", "*/images/*")]
+    listing = base / "val" / "val_annotations.txt"
     try:
-        lines = (base / "val" / "val_annotations.txt").read_text().splitlines()
+        lines = [line for line in listing.read_text(errors="replace").splitlines() if line.strip()]
     except FileNotFoundError:
         raise PGJRError(f"{base / 'val'} lacks val_annotations.txt: unpack tiny-imagenet-200.zip again.") from None
-    return sorted((line.split("\t")[1], base / "val" / "images" / line.split("\t")[0]) for line in lines)
+    # a plain file name, a class and a box: no line leads out of the folder
+    rows = [re.match(r"([^/\\\0\t]+\.jpe?g)\t([^\t]+)", line, re.IGNORECASE) for line in lines]
+    if None in rows:
+        wrong = lines[rows.index(None)]
+        raise PGJRError(f"{listing} has the line {wrong!r} for a file name and a class: unpack the archive again.")
+    return sorted((row[2], base / "val" / "images" / row[1]) for row in rows)
+
+
+def _jpegs(base, pattern):
+    return sorted(path for path in base.glob(pattern) if path.suffix.lower() in (".jpeg", ".jpg"))
+
+
+def _in_range(labels, path, class_names):
+    """Labels as int64, where each is an index into ``class_names``."""
+    labels = np.asarray(labels, dtype=np.int64)
+    if ((labels < 0) | (labels >= len(class_names))).any():
+        raise PGJRError(f"{path} holds labels of no class and is no official file: unpack the archive again.")
+    return labels
 
 
 def _cifar_binaries(label_bytes, class_names, records):
     """A reader of CIFAR's binary version: label bytes (the first is used), then 3,072 pixel bytes a record."""
 
     def read(paths):
-        parts = []
+        parts, labels = [], []
         for path in paths:
             if path.stat().st_size != records.get(path.stem, 10_000) * (label_bytes + 3072):
                 raise PGJRError(f"{path} is truncated or no official file: unpack the archive again.")
             parts.append(np.fromfile(path, dtype=np.uint8).reshape(-1, label_bytes + 3072))
+            labels.append(_in_range(parts[-1][:, 0], path, class_names))
         rows = np.concatenate(parts)
-        return rows[:, label_bytes:].reshape(-1, 3, 32, 32), rows[:, 0].astype(np.int64), class_names
+        return rows[:, label_bytes:].reshape(-1, 3, 32, 32), np.concatenate(labels), class_names
 
     return read
 
@@ -126,9 +149,9 @@ def _cifar_pickles(label_key, class_names):
                 raise PGJRError(f"{path} is not the official file (MD5 differs): unpack the archive again.")
             batch = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
             images.append(batch[b"data"])
-            labels += batch[label_key]
+            labels.append(_in_range(batch[label_key], path, class_names))
         pixels = np.concatenate(images).astype(np.uint8, copy=False).reshape(-1, 3, 32, 32)
-        return pixels, np.array(labels, dtype=np.int64), class_names
+        return pixels, np.concatenate(labels), class_names
 
     return read
 
@@ -141,7 +164,7 @@ def _stl_binaries(paths):
         if pixels.stat().st_size != count * 3 * 96 * 96:
             raise PGJRError(f"{pixels} is truncated or no official file: unpack stl10_binary.tar.gz again.")
         images.append(np.fromfile(pixels, dtype=np.uint8).reshape(count, 3, 96, 96).transpose(0, 1, 3, 2))
-        labels.append(np.fromfile(classes, dtype=np.uint8).astype(np.int64) - 1)
+        labels.append(_in_range(np.fromfile(classes, dtype=np.uint8).astype(np.int64) - 1, classes, STL10))
     return np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels), STL10
 
 

@@ -71,6 +71,10 @@ def test_damaged_cifar_files_are_refused(cifar):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(PGJRError, match=r"test\.bin is truncated"):
         datasets.load("cifar20", root=root / "bin")
+    path = root / "bin/cifar-10-batches-bin/test_batch.bin"
+    path.write_bytes(b"\x0a" + path.read_bytes()[1:])
+    with pytest.raises(PGJRError, match=r"test_batch\.bin holds labels of no class"):
+        datasets.load("cifar10", root=root / "bin")
     path = root / "py/cifar-10-batches-py/test_batch"
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(PGJRError, match="not the official file"):
@@ -123,6 +127,10 @@ def test_stl10_binaries_are_read_column_by_column(tmp_path):
     (folder / "test_y.bin").write_bytes(bytes([1, 8]))
     data = datasets.load("stl10", root=tmp_path)
     assert (data.images == images).all() and [data.class_names[i] for i in data.labels] == ["airplane", "monkey"]
+    for wrong in (0, 11):
+        (folder / "test_y.bin").write_bytes(bytes([1, wrong]))
+        with pytest.raises(PGJRError, match=r"test_y\.bin holds labels of no class"):
+            datasets.load("stl10", root=tmp_path)
     (folder / "test_X.bin").write_bytes(b"short")
     with pytest.raises(PGJRError, match=r"test_X\.bin is truncated"):
         datasets.load("stl10", root=tmp_path)
@@ -135,6 +143,12 @@ def test_imagenets_subsets_are_taken_from_imagenets_folders(tmp_path):
     assert data.class_names == official.IMAGENET10 and len(data.labels) == 10 and data.note == ""
     with pytest.raises(PGJRError, match="lacks the class folder n02086646 of imagenet-dogs"):
         datasets.load("imagenet-dogs", "train", root=tmp_path)
+    first = tmp_path / "imagenet" / "train" / official.IMAGENET10[0]
+    (first / f"{first.name}_1.JPEG").rename(first / "1.jpg")
+    assert len(datasets.load("imagenet-10", "train", root=tmp_path).labels) == 10
+    (first / "1.jpg").unlink()
+    with pytest.raises(PGJRError, match=f"{first.name} holds no JPEG images"):
+        datasets.load("imagenet-10", "train", root=tmp_path)
     with pytest.raises(PGJRError, match=r"imagenet-10 \(test\) was not found: looked for .*imagenet/val"):
         datasets.load("imagenet-10", root=tmp_path)
 
@@ -151,6 +165,22 @@ def test_tiny_imagenet_as_published(tmp_path):
     held_out = datasets.load("tiny-imagenet", root=tmp_path)
     assert held_out.paths == ("tiny-imagenet-200/val/images/val_1.JPEG", "tiny-imagenet-200/val/images/val_0.JPEG")
     assert held_out.labels.tolist() == [0, 1]
+
+
+def test_tiny_imagenets_list_is_not_trusted(tmp_path):
+    base = tmp_path / "tiny-imagenet-200" / "val"
+    jpeg(base / "images" / "val_0.jpeg", 0)
+    jpeg(tmp_path.parent / "secret.JPEG", 1)
+    (base / "val_annotations.txt").write_text("val_0.jpeg\tn02\t0\t0\t9\t9\n\nval_1.JPEG\tn01\t0\t0\t9\t9\n \n")
+    with pytest.raises(PGJRError, match=r"val_1\.JPEG cannot be read \(FileNotFoundError"):
+        datasets.load("tiny-imagenet", root=tmp_path)  # blank lines are none; a listed file that is missing is corrupt
+    data = datasets.load("tiny-imagenet", root=tmp_path, skip_corrupt=True)
+    assert data.labels.tolist() == [1] and data.note == "1 corrupt image left out"
+    for line in ("val_0.JPEG", "../../../../secret.JPEG\tn01\t0", "..\tn01", f"{tmp_path.parent}/secret.JPEG\tn01"):
+        (base / "val_annotations.txt").write_text(f"{line}\n")
+        assert not datasets.available("tiny-imagenet", "test", tmp_path)
+        with pytest.raises(PGJRError, match=r"val_annotations\.txt has the line .* for a file name and a class"):
+            datasets.load("tiny-imagenet", root=tmp_path)
 
 
 def test_class_lists_have_the_sizes_of_their_sets():
