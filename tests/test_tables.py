@@ -194,3 +194,13 @@ def test_sets_whose_labels_were_seen_are_marked():
     ]  # fmt: skip
     shown = tables.as_html(pd.DataFrame({"set": ["cifar10 ‡"]}), "x")
     assert "‡ its labels were seen in early trials" in shown and "development set" not in shown
+
+
+def test_told_apart_names_the_intervals_without_zero():
+    rows = [("a − b", "+0.1 to +9.9"), ("c − b", "-7.0 to -2.0"), ("d − b", "-1.0 to +2.0")]
+    paired = pd.DataFrame([{"set": "digits †", "comparison": name, "95 % interval": told} for name, told in rows])
+    assert tables.told_apart(paired) == (
+        "above zero lie the intervals of a − b on digits; below zero lie the intervals of c − b on digits;"
+        " 1 of 3 intervals contain zero"
+    )
+    assert tables.told_apart(paired[:0]) == "Not run"

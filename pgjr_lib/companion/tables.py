@@ -178,6 +178,18 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.Data
     return pd.DataFrame(rows)
 
 
+def told_apart(paired: pd.DataFrame) -> str:
+    """Which comparisons of :func:`comparisons` have an interval without zero, in a sentence; "Not run" without rows."""
+    sides: dict[str, list[str]] = {"above": [], "below": []}
+    for row in paired.to_dict("records"):
+        low, high = map(float, row["95 % interval"].split(" to "))
+        if low > 0 or high < 0:
+            sides["above" if low > 0 else "below"].append(f"{row['comparison']} on {row['set'].rstrip(' †‡')}")
+    told = [f"{side} zero lie the intervals of {', '.join(names)}" for side, names in sides.items() if names]
+    rest = len(paired) - sum(map(len, sides.values()))
+    return "; ".join([*told, f"{rest} of {len(paired)} intervals contain zero"]) if len(paired) else "Not run"
+
+
 def convergence(records: list[dict]) -> pd.DataFrame:
     """Claim 1's numbers as a table, one row a pair of runs."""
     rows = [{"set": marked(row["dataset"]), "seed": row["seed"], "NMI to reach": f"{100 * row['target']:.1f}",
