@@ -110,7 +110,7 @@ def _run(options) -> None:
     from pgjr_lib.companion import runs
     from pgjr_lib.companion.execute import execute
 
-    root = runs.build_root(options.profile)
+    root, manifest = runs.build_root(options.profile), runs.load_manifest()
     planned = runs.plan(options.profile).experiments
     if options.experiment and options.experiment not in planned:
         raise PGJRError(f"there is no experiment {options.experiment!r}: known are {', '.join(planned)}.")
@@ -122,7 +122,7 @@ def _run(options) -> None:
         wanted = {path: wanted[path] for name in names for path in planned[name].own_record_paths}
     part, parts = _shard(options.shard)
     for path, run in list(wanted.items())[part::parts]:
-        if options.profile != "published" and not path.exists() and options.seed in (None, run.seed):
+        if not manifest.profiles[options.profile].records and not path.exists() and options.seed in (None, run.seed):
             execute(run, root, alone=not options.not_alone)
 
 
@@ -145,18 +145,17 @@ def _extract(options) -> None:
 
 
 def _train(options) -> None:
-    import yaml
-
     from pgjr_lib.companion.execute import execute
     from pgjr_lib.companion.runs import RunConfig, load_manifest, record_path, validated
+    from pgjr_lib.storage import parse_yaml
 
     given = {}
     for setting in options.settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise PGJRError(f"{setting!r} is no FIELD=VALUE: write for example method=gjr.")
-        given[name] = yaml.safe_load(value)
-    start = load_manifest().methods.get(given.get("method"), {})
+        given[name] = parse_yaml(value, repr(setting))
+    start = load_manifest().methods.get(str(given.get("method")), {})
     run = validated(RunConfig, {**start, **given}, "train")
     scores = execute(run, options.out)["scores"]["plain"]
     means = ", ".join(f"{name.upper()} {sum(scores[name]) / len(scores[name]):.3f}" for name in ("acc", "nmi", "ari"))
@@ -181,21 +180,39 @@ def _pretrain(options) -> None:
 
 
 def _verify(options) -> None:
+    for path in options.paths:
+        _check(path)
+        print(f"{path}: whole")
+
+
+def _check(path: Path) -> None:
+    """Check a file or a folder by what it and the JSON beside it say they are."""
     from pgjr_lib import features
     from pgjr_lib.companion.runs import read_record
     from pgjr_lib.priors import prior_checksum
-    from pgjr_lib.storage import load_tensors
+    from pgjr_lib.storage import load_tensors, read_json
 
-    for path in options.paths:
-        if path.is_dir():
-            features.load(path)
-        elif path.suffix == ".json":
-            read_record(path)
-        elif path.with_suffix(".json").is_file():  # a prior: its checksum stands in the file beside it
-            prior_checksum(f"file:{path}")
-        else:
-            load_tensors(path)
-        print(f"{path}: whole")
+    if path.is_dir() and (path / "features.safetensors").is_file():  # what `pgjr cluster` wrote
+        load_tensors(path / "features.safetensors")
+        path = path / "features"
+    path = path / "manifest.json" if path.is_dir() else path
+    side = path.with_suffix(".json")
+    told = read_json(side) if path == side or side.is_file() else {}
+    suffix = ".pt" if path.with_suffix(".pt").is_file() else ".safetensors"
+    tensors = path.with_suffix(suffix) if path == side else path
+    if "architecture" in told:
+        prior_checksum(f"file:{tensors}")
+    elif "stamp" in told:
+        if load_tensors(tensors)[1]["checksum"] != told.get("checksum"):
+            raise PGJRError(f"{tensors} is not the file that {side.name} describes: run the extraction again.")
+    elif path != side:
+        load_tensors(path)
+    elif path.name == "manifest.json" and told.get("files") and {"config", "class_names"} <= told.keys():
+        features.load(path.parent)
+    elif {"config", "scores"} & told.keys():
+        read_record(path)
+    else:
+        raise PGJRError(f"{path} is no whole record, manifest, chunk's note or prior's sidecar: nothing was checked.")
 
 
 def _shard(text: str) -> tuple[int, int]:

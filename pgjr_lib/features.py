@@ -119,6 +119,8 @@ def load(folder) -> FeatureSet:
     """
     folder = Path(folder)
     manifest = read_json(folder / "manifest.json")
+    if missing := {"files", "config", "class_names"} - set(manifest):
+        raise PGJRError(f"{folder / 'manifest.json'} lacks {', '.join(sorted(missing))}: run the extraction again.")
     parts = []
     for name, checksum in manifest["files"].items():
         tensors, metadata = load_tensors(folder / name)
@@ -220,14 +222,14 @@ def _note(path, stamp):
         _, metadata = load_tensors(path)
     except PGJRError:
         return None
-    return note if (note["stamp"], note["checksum"]) == (stamp, metadata["checksum"]) else None
+    return note if (note.get("stamp"), note.get("checksum")) == (stamp, metadata["checksum"]) else None
 
 
 def _finished(folder, key, skip_corrupt):
     """The FeatureSet if ``folder`` holds it whole, else None."""
     try:
-        found = load(folder) if read_json(folder / "manifest.json")["key"] == key else None
-    except PGJRError:
+        found = load(folder) if read_json(folder / "manifest.json").get("key") == key else None
+    except (PGJRError, LookupError):  # LookupError: a manifest that lacks a part
         return None
     left_out = found is not None and "left out" in found.manifest["data"]["note"]
     return None if left_out and not skip_corrupt else found

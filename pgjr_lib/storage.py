@@ -7,8 +7,11 @@ safetensors (never pickle) with a SHA-256 over names, dtypes, shapes and bytes i
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
+
+import yaml
 
 from pgjr_lib.errors import PGJRError
 
@@ -36,19 +39,47 @@ def write_json(path, obj) -> None:
 
 
 def read_json(path) -> dict:
-    """Read a JSON file.
+    """Read a JSON file that holds an object.
 
     Raises:
-        PGJRError: the file is missing or is not JSON.
+        PGJRError: the file is missing, is not JSON, or holds something else.
     """
     try:
-        return json.loads(Path(path).read_text())
+        found = json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise PGJRError(f"{path} does not exist.") from None
     except ValueError as error:
-        raise PGJRError(
-            f"{path} is not valid JSON ({error}): delete it and run the step that makes it again."
-        ) from None
+        raise PGJRError(f"{path} is not valid JSON ({error}): run the step again that made it.") from None
+    if not isinstance(found, dict):
+        raise PGJRError(f"{path} holds no JSON object but a {type(found).__name__}: run the step again that made it.")
+    return found
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice, and reads 1e-3 as a number, as YAML 1.2 does."""
+
+    def compose_mapping_node(self, anchor):
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:  # what << brings is not among them yet
+            if (name := (key.tag, str(key.value))) in seen:
+                raise yaml.composer.ComposerError(problem=f"{name[1]!r} stands twice", problem_mark=key.start_mark)
+            seen.add(name)
+        return node
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: bytes | str, what: str):
+    """What YAML ``text`` holds; PGJRError names ``what``, the line and the mistake."""
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        mark = getattr(error, "problem_mark", None)
+        told = f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
+        raise PGJRError(f"{what} cannot be read as YAML ({told}): correct it.") from None
 
 
 def file_sha256(path) -> str:
@@ -109,7 +140,9 @@ def load_tensors(path) -> tuple[dict, dict[str, str]]:
             metadata = dict(stream.metadata() or {})
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise PGJRError(f"{path} is truncated or no safetensors file ({error}): delete it and make it again.") from None
-    if metadata.get("checksum") != tensors_sha256(tensors):
+        raise PGJRError(f"{path} is truncated or no safetensors file ({error}): make or fetch it again.") from None
+    if "checksum" not in metadata:
+        raise PGJRError(f"{path} carries no checksum of its tensors, so pgjr did not write it: give a file of pgjr's.")
+    if metadata["checksum"] != tensors_sha256(tensors):
         raise PGJRError(f"{path} does not match its checksum (it was changed or damaged): delete it and make it again.")
     return tensors, metadata

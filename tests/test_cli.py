@@ -1,6 +1,7 @@
 """The command line as a person uses it: exit codes, one sentence a mistake, files that are whole."""
 
 import csv
+import json
 import os
 import pickle
 import subprocess
@@ -39,7 +40,30 @@ def test_cluster_writes_a_row_for_every_image(photos, tmp_path, capsys):
     rows = list(csv.DictReader((out / "clusters.csv").open()))
     assert [row["file"] for row in rows] == sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*.png"))
     assert {row["cluster"] for row in rows} == {"0", "1"}
-    assert main(["verify", str(out / "features.safetensors")]) == 0
+    assert main(["verify", str(out / "features.safetensors"), str(out)]) == 0
+    (out / "features" / "chunk-00000.safetensors").write_bytes(b"")
+    assert main(["verify", str(out)]) == 2
+    assert "chunk-00000.safetensors is truncated" in said(capsys)
+
+
+def test_verify_tells_files_by_what_they_hold(photos, tmp_path, capsys):
+    out = tmp_path / "features"
+    command = ["extract", "--dataset", f"images:{photos}", "--split", "all", "--views", "1", "--out", str(out)]
+    assert main(command) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for name in before:  # chunks, their notes, the manifest
+        assert main(["verify", str(out / name)]) == 0
+    for name in ("manifest.json", "pca.json", "chunk-00000.json"):
+        (out / name).write_text("{}")
+        assert main(["verify", str(out / name)]) == 2
+        assert "nothing was checked" in (told := said(capsys)) and "delete" not in told
+    assert main(["verify", str(out)]) == 2
+    assert main(command) == 0 and main(["verify", str(out)]) == 0  # what says nothing counts as not there
+    assert all((out / name).read_bytes() == data for name, data in before.items() if name.endswith(".safetensors"))
+    note = json.loads((out / "pca.json").read_text())
+    (out / "pca.json").write_text(json.dumps({**note, "checksum": "0"}))
+    assert main(["verify", str(out / "pca.safetensors")]) == 2
+    assert "is not the file that pca.json describes" in said(capsys)
 
 
 @pytest.mark.parametrize("k", ["1", "25"])
@@ -90,6 +114,11 @@ def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, monkeypat
         ("epoch=1", "unknown key epoch: did you mean epochs"),
         ("epochs=many", "epochs is 'many'"),
         ("epochs", "'epochs' is no FIELD=VALUE"),
+        ("dataset=[x", "'dataset=[x' cannot be read as YAML"),
+        ("method=[1]", "method is [1], but"),
+        ("method=pgjr", "method=pgjr needs a prior: add for example prior=class-name"),
+        ("method=prior", "method=prior needs a prior"),
+        ("image_size=null", "method=gjr needs a size of its images"),
     ],
 )
 def test_train_refuses_settings_that_do_not_exist(setting, sentence, capsys):
@@ -99,10 +128,13 @@ def test_train_refuses_settings_that_do_not_exist(setting, sentence, capsys):
 
 def test_train_prints_scores_and_writes_a_record_that_verifies(tmp_path, capsys):
     settings = ["method=idfd", "dataset=digits", "split=all", "limit=64", "image_size=8", "backbone=thin", "epochs=1"]
-    assert main(["train", *settings, "--out", str(tmp_path)]) == 0
+    assert main(["train", *settings, "lr=1e-3", "weight_decay=5e-4", "--out", str(tmp_path)]) == 0
     assert "ACC" in capsys.readouterr().out
     (record,) = (tmp_path / "runs").glob("*.json")
-    assert main(["verify", str(record)]) == 0
+    assert main(["verify", str(record)]) == 0 and json.loads(record.read_text())["config"]["lr"] == 0.001
+    record.write_text("5")
+    assert main(["verify", str(record)]) == 2
+    assert "holds no JSON object" in said(capsys)
 
 
 def test_verify_refuses_a_pickle_without_opening_it(tmp_path, capsys):
@@ -179,7 +211,7 @@ def test_train_refuses_what_no_run_can_be(settings, sentence, tmp_path, capsys):
 def test_a_prior_verifies_against_the_file_beside_it(capsys, tmp_path):
     from pgjr_lib.priors import BUNDLED
 
-    assert main(["verify", str(BUNDLED)]) == 0
+    assert main(["verify", str(BUNDLED), str(BUNDLED.with_suffix(".json"))]) == 0
     capsys.readouterr()
     copy = tmp_path / "x.safetensors"
     copy.write_bytes(BUNDLED.read_bytes()[:-8] + bytes(8))

@@ -43,6 +43,15 @@ def manifest(tmp_path, monkeypatch):
         (lambda m: m["profiles"]["published"].update(records=["local2"]), r"no profile 'local2'"),
         (lambda m: m["experiments"]["convergence"].update(sets={"paper": ["mnist"]}), r"names mnist, which profile paper"),
         (lambda m: m["experiments"]["components"]["variants"]["GJR"].update(jigsaw="maybe"), r"jigsaw is 'maybe', but"),
+        (lambda m: m["experiments"]["main"]["sets"].update(locl=["digits"]), r"main: .*no profile 'locl': did you mean local"),
+        (lambda m: m["experiments"]["main"].update(seeds={"gpo": 1}), r"main: .*no profile 'gpo': did you mean gpu"),
+        (lambda m: m["profiles"]["published"].update(records=["published"]), r"published has records itself"),
+        (lambda m: m["profiles"]["embedded"].update(sets={"digts": {}}), r"no data set 'digts': did you mean digits"),
+        (lambda m: m["profiles"]["local"]["sets"]["digits"].update(splt="all"), r"digits.splt: did you mean split"),
+        (lambda m: m["experiments"]["main"].update(timd=True), r"main.timd: did you mean timed"),
+        (lambda m: m["profiles"]["embedded"]["common"].pop("prior"), r"method=prior needs a prior"),
+        (lambda m: m["methods"]["gjr"].update(lr="1e-x"), r"lr is '1e-x', but"),
+        (lambda m: m["profiles"]["local"]["rates"].update(cnn=0), r"rates.cnn is 0, but"),
     ],
 )
 def test_a_mistake_in_the_manifest_is_one_sentence_that_names_it(manifest, edit, sentence):
@@ -60,9 +69,39 @@ def test_broken_yaml_is_one_sentence(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_the_manifest_reads_1e_3_as_a_number_and_refuses_a_key_that_stands_twice(manifest, tmp_path):
+    manifest(lambda m: m["methods"]["gjr"].update(lr=0.25))
+    path = tmp_path / "experiments.yaml"
+    path.write_text(path.read_text().replace("lr: 0.25", "lr: 1e-3"))
+    assert {run.lr for run in runs.experiment("embedded", "main").runs if run.method == "gjr"} == {0.001}
+    path.write_text(path.read_text() + "\nmethods: {}\n")
+    with pytest.raises(PGJRError, match=r"experiments.yaml cannot be read .*'methods' stands twice"):
+        runs.load_manifest()
+
+
+def test_a_plan_names_the_rate_it_lacks(manifest):
+    from pgjr_lib.companion.planning import describe
+
+    manifest(lambda m: m["profiles"]["embedded"]["rates"].pop("head"))
+    with pytest.raises(PGJRError, match="profiles.embedded.rates lacks head"):
+        describe("embedded")
+
+
+@pytest.mark.parametrize("text", ["{}", "5"])
+def test_a_committed_file_that_is_no_record_is_named(manifest, tmp_path, text):
+    from pgjr_lib.companion.planning import describe
+
+    manifest()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "abc.json").write_text(text)
+    with pytest.raises(PGJRError, match="results/abc.json") as caught:
+        describe("published")
+    assert "delete" not in str(caught.value)
+
+
 def test_unknown_profile_and_experiment_are_named(manifest):
     manifest()
-    with pytest.raises(PGJRError, match="no profile 'embeded': known are embedded, .*published"):
+    with pytest.raises(PGJRError, match=r"no profile 'embeded': did you mean embedded\?"):
         runs.plan("embeded")
     with pytest.raises(PGJRError, match="no experiment 'nothing'"):
         runs.experiment("embedded", "nothing")
@@ -115,6 +154,17 @@ def test_run_own_leaves_shared_runs_to_their_experiment(manifest, monkeypatch):
         assert main(["run", "--profile", "embedded", "--experiment", "main", "--not-alone", *more]) == 0
         paths = getattr(runs.plan("embedded").experiments["main"], expected)
         assert {path for path, _ in made} == set(paths) and not any(alone for _, alone in made)
+
+
+def test_a_profile_of_records_trains_nothing_under_any_name(manifest, monkeypatch):
+    from pgjr_lib.cli import main
+    from pgjr_lib.companion import execute as module
+
+    gone = runs.home() / "gone.json"
+    manifest(lambda m: m["profiles"].update(shown=m["profiles"].pop("published")))
+    monkeypatch.setattr(runs, "_committed", lambda m, profile, name: [(r, gone) for r in runs.experiment(profile, name).runs])
+    monkeypatch.setattr(module, "execute", lambda *_, **__: pytest.fail("a run was started"))
+    assert main(["run", "--profile", "shown", "--experiment", "main"]) == 0
 
 
 def test_every_run_of_the_published_manifest_is_found_under_one_name(manifest):
@@ -221,7 +271,7 @@ def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp
 
 def test_a_set_is_shown_as_the_first_profile_ran_it(manifest, tmp_path, record):
     def two_profiles(raw):
-        raw["methods"] = {"gjr": {}}
+        raw["methods"] = {"gjr": {"image_size": 8}}
         raw["experiments"] = {"one": {"item": "F4", "title": "t", "notebook": "figure-4", "variants": {"GJR": {"method": "gjr"}}}}
         for name, epochs, sets in (("embedded", 2, ["digits", "cifar10"]), ("local", 3, ["digits"])):
             raw["profiles"][name] |= {"sets": {s: {"split": "all"} for s in sets}, "seeds": {"cnn": 2}, "common": {},
@@ -248,7 +298,8 @@ def test_a_set_is_shown_as_the_first_profile_ran_it(manifest, tmp_path, record):
 
 def test_a_file_that_is_no_record_is_refused(tmp_path):
     path = tmp_path / "abc.json"
-    for text in ("{", "{}", '{"key": "other"}'):
+    whole = {part: {} for part in ("config", "history", "scores", "provenance", "data")}
+    for text in ("{", "{}", "5", '{"key": "other"}', json.dumps({**whole, "key": "abc"})):
         path.write_text(text)
         with pytest.raises(PGJRError, match="abc.json"):
             runs.read_record(path)

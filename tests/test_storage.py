@@ -13,6 +13,7 @@ from pgjr_lib.storage import (
     atomic_write,
     file_sha256,
     load_tensors,
+    parse_yaml,
     read_json,
     save_tensors,
     tensors_sha256,
@@ -74,6 +75,16 @@ def test_json_round_trip_and_refusals(tmp_path):
     path.write_text(path.read_text()[:10])
     assert "x.json is not valid JSON" in refusal(read_json, path)
     assert "does not exist" in refusal(read_json, tmp_path / "none.json")
+    path.write_text("[1]")
+    assert "x.json holds no JSON object but a list" in refusal(read_json, path)
+
+
+def test_yaml_reads_numbers_as_people_write_them_and_refuses_what_it_would_lose():
+    assert parse_yaml("[1e-3, 5E4, .5e1, 1, 1.5, e3, '1e-3']", "x") == [0.001, 50000.0, 5.0, 1, 1.5, "e3", "1e-3"]
+    assert parse_yaml("{a: &a {x: 1, y: 2}, b: {<<: *a, x: 3}, c: *a}", "x")["b"] == {"x": 3, "y": 2}
+    assert "f.yaml cannot be read as YAML (line 3: 'a' stands twice)" in refusal(parse_yaml, "a: 1\nb: 2\na: 3", "f.yaml")
+    for text in ("[x", "2024-13-41", b"a: \xff", "{[1]: 2}"):
+        assert "f.yaml cannot be read as YAML" in refusal(parse_yaml, text, "f.yaml")
 
 
 # ---- tensors ----
@@ -127,7 +138,8 @@ def test_every_changed_byte_of_the_data_is_noticed(saved):
 
 def test_a_file_without_checksum_is_refused(tmp_path):
     save_file(TENSORS, tmp_path / "foreign.safetensors")
-    assert "does not match its checksum" in refusal(load_tensors, tmp_path / "foreign.safetensors")
+    assert "carries no checksum" in (told := refusal(load_tensors, tmp_path / "foreign.safetensors"))
+    assert "delete" not in told
 
 
 class Bomb:

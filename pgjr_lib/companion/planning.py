@@ -1,6 +1,7 @@
 """What a profile will cost, told before anything starts."""
 
 import shutil
+from pathlib import Path
 
 from pgjr_lib import datasets
 from pgjr_lib.companion import runs
@@ -11,7 +12,9 @@ FEATURE_VALUES = 512 + 64 * 49  # an embedding and a PCA-64 map of 7x7, at two b
 
 
 def _count(run: runs.RunConfig) -> int:
-    info = datasets.SETS[run.dataset]
+    if (info := datasets.SETS.get(run.dataset)) is None:  # a folder of one's own
+        found = len(datasets.list_images(Path(run.dataset.partition(":")[2]).expanduser())[0])
+        return min(found, run.limit or found)
     count = sum(n for split, n in zip(info.splits, info.counts, strict=True) if run.split in (split, "all"))
     return min(count, run.limit or count)
 
@@ -41,6 +44,8 @@ def describe(profile: str) -> str:
             found = sum(run.hash() in records for run in wanted)
             lines.append(f"  {name:<14} {found} of {len(wanted)} records are committed")
         return "\n".join([*lines, "", "nothing is trained."])
+    if absent := [kind for kind in ("cnn", "prior", "head") if kind not in chosen.rates]:
+        raise PGJRError(f"experiments.yaml: profiles.{profile}.rates lacks {', '.join(absent)}: add it, in images a second.")
     hours, done, seen, encoded = 0.0, 0, {}, {}
     lines.append(f"  {'experiment':<14} {'runs':>5} {'new':>5} {'hours':>8} {'minutes a run':>14}")
     missing = {}

@@ -92,6 +92,15 @@ class RunConfig(Strict):
         """16 hexadecimal digits over :meth:`relevant` and ``RESULTS_VERSION``."""
         return digest(self.relevant(), RESULTS_VERSION)
 
+    def mistake(self) -> str | None:
+        """What the method needs and these fields do not give, in half a sentence."""
+        if self.method in ("idfd", "gjr") and self.image_size is None:
+            return f"method={self.method} needs a size of its images: add for example image_size=32"
+        if self.method in ("prior", "pgjr") and self.prior is None:
+            return f"method={self.method} needs a prior: add for example prior=class-name"
+        if self.method in ("prior", "pgjr") and (self.image_size or 8) < 8:  # FeatureConfig's bound
+            return f"image_size is {self.image_size}, but a prior needs 8 or more"
+
     def features(self) -> FeatureConfig | None:
         """The features this run stands on; None for methods that read pixels."""
         if self.method not in ("prior", "pgjr"):

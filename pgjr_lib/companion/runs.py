@@ -7,17 +7,18 @@ and found again by its key; a run that fails leaves no record.
 
 import os
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from pgjr_lib import datasets
 from pgjr_lib.companion.run_config import EXTRAS, RESULTS_VERSION, RunConfig, Strict, digest
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.feature_config import FeatureConfig, feature_key
-from pgjr_lib.storage import read_json
+from pgjr_lib.storage import parse_yaml, read_json
 
 
 class SetChoice(Strict):
@@ -37,7 +38,7 @@ class Profile(Strict):
     seeds: dict[Literal["head", "cnn"], int] = {}
     common: dict[str, object] = {}
     methods: dict[Literal["pixels", "prior", "pgjr", "idfd", "gjr"], dict[str, object]] = {}
-    rates: dict[Literal["cnn", "prior", "head"], float] = {}
+    rates: dict[Literal["cnn", "prior", "head"], Annotated[float, Field(gt=0)]] = {}
     records: list[str] = []  # profiles whose committed records are rendered; such a profile trains nothing
 
 
@@ -100,16 +101,17 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """Read and validate the manifest.
 
     Raises:
-        PGJRError: no YAML, an unknown key, a wrong type, a profile or set that does not exist.
+        PGJRError: no YAML, an unknown or repeated key, a wrong type, a profile or set that does not exist.
     """
-    import yaml
-
     path = path or home() / "experiments.yaml"
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise PGJRError(f"{path.name} cannot be read: {' '.join(str(error).split())}.") from None
-    manifest = validated(Manifest, raw, path.name)
+    manifest = validated(Manifest, parse_yaml(path.read_bytes(), path.name), path.name)
+    for name, profile in manifest.profiles.items():
+        for source in profile.records:
+            if _named(manifest.profiles, source, "profile", f"{path.name}: profiles.{name}.records: ").records:
+                raise PGJRError(f"{path.name}: profiles.{name}.records: {source} has records itself: name one that trains.")
+    for name, entry in manifest.experiments.items():
+        for profile in (*entry.sets, *entry.seeds):
+            _named(manifest.profiles, profile, "profile", f"{path.name}: experiments.{name}: ")
     for name in manifest.experiments:  # every run is checked now, not when its turn comes
         for profile in manifest.profiles:
             _runs(manifest, profile, name, path.name)
@@ -118,20 +120,33 @@ def load_manifest(path: Path | None = None) -> Manifest:
 
 def validated(model: type[Strict], raw, where: str) -> Strict:
     """``model`` from ``raw``, or a PGJRError with the first mistake, its place and the known names."""
-    from difflib import get_close_matches
-
-    from pydantic import ValidationError
-
     try:
-        return model.model_validate(raw)
+        made = model.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")
         if first["type"] == "extra_forbidden":
-            near = get_close_matches(str(first["loc"][-1]), model.model_fields, 3, 0.5)
-            hint = f": did you mean {' or '.join(near)}?" if near else f": known are {', '.join(model.model_fields)}."
+            hint = _hint(first["loc"][-1], _model_at(model, first["loc"]).model_fields)
             raise PGJRError(f"{where}: unknown key {place}{hint}") from None
         raise PGJRError(f"{where}: {place or 'the file'} is {first['input']!r}, but: {first['msg']}.") from None
+    if isinstance(made, RunConfig) and (mistake := made.mistake()):
+        raise PGJRError(f"{where}: {mistake}.")
+    return made
+
+
+def _model_at(model: type[Strict], place: tuple) -> type[Strict]:
+    """The model that the last key of ``place`` stands in, through fields and the names in dicts of models."""
+    parts = iter(place[:-1])
+    for part in parts:
+        model = model.model_fields[part].annotation
+        if get_origin(model) is dict:
+            model, _ = get_args(model)[1], next(parts)
+    return model
+
+
+def _hint(name, known) -> str:
+    near = get_close_matches(str(name), known, 3, 0.5)
+    return f": did you mean {' or '.join(near)}?" if near else f": known are {', '.join(known)}."
 
 
 def experiment(profile: str, name: str) -> Experiment:
@@ -232,7 +247,7 @@ def published_records() -> dict[str, Path]:
 
 @lru_cache(maxsize=1)
 def _published(folder: Path, _changed: int) -> dict[str, Path]:
-    made = [(read_json(path)["provenance"], path) for path in folder.glob("*.json")]
+    made = [(read_record(path)["provenance"], path) for path in folder.glob("*.json")]
     return {told["config_hash"]: path for told, path in sorted(made, key=lambda pair: pair[0]["started"])}
 
 
@@ -280,8 +295,10 @@ def read_record(path: Path) -> dict:
     """
     record = read_json(path)
     missing = [part for part in ("key", "config", "history", "scores", "provenance", "data") if part not in record]
+    missing = missing or [part for part in ("config_hash", "started") if part not in record["provenance"]]
     if missing or record["key"] != path.stem:
-        raise PGJRError(f"{path} is no run record of this key ({', '.join(missing) or 'another key'}): delete it.")
+        told = f"it lacks {', '.join(missing)}" if missing else f"its key is {record['key']}"
+        raise PGJRError(f"{path} is no run record of this name ({told}): restore it, or move it away.")
     return record
 
 
@@ -289,12 +306,11 @@ def _runs(manifest: Manifest, profile: str, name: str, where: str) -> list[RunCo
     """The runs of one experiment in one profile, seeds included."""
     chosen, entry, runs = manifest.profiles[profile], manifest.experiments[name], []
     for source in chosen.records:
-        runs += _runs(manifest, _named_key(manifest.profiles, source, "profile"), name, where)
+        runs += _runs(manifest, source, name, where)
     for set_name in entry.sets.get(profile, chosen.sets):
         if set_name not in chosen.sets:
-            raise PGJRError(
-                f"{where}: experiments.{name}.sets.{profile} names {set_name}, which profile {profile} lacks."
-            )
+            hint = _hint(set_name, chosen.sets)
+            raise PGJRError(f"{where}: experiments.{name}.sets.{profile} names {set_name}, which profile {profile} lacks{hint}")
         for label, variant in entry.variants.items():
             method = variant.get("method")
             kind = {"pgjr": "head", "idfd": "cnn", "gjr": "cnn"}.get(method)
@@ -314,15 +330,12 @@ def _runs(manifest: Manifest, profile: str, name: str, where: str) -> list[RunCo
                 place = f"{where}: experiments.{name}.variants.{label} (profile {profile})"
                 extras = {extra: 0 for extra in EXTRAS} if seed else {}  # the first seed's are enough
                 runs.append(validated(RunConfig, {**values, **extras, "seed": seed}, place))
+                if ":" not in runs[-1].dataset:  # else a folder of one's own
+                    _named(datasets.SETS, runs[-1].dataset, "data set", f"{place}: ")
     return runs
 
 
-def _named(known: dict, name: str, what: str):
+def _named(known: dict, name: str, what: str, where: str = ""):
     if name not in known:
-        raise PGJRError(f"there is no {what} {name!r}: known are {', '.join(known)}.")
+        raise PGJRError(f"{where}there is no {what} {name!r}{_hint(name, known)}")
     return known[name]
-
-
-def _named_key(known: dict, name: str, what: str) -> str:
-    _named(known, name, what)
-    return name
