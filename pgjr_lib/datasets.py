@@ -5,9 +5,7 @@ its images is the order of their sorted paths. Nothing here imports torch.
 """
 
 import hashlib
-import io
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pgjr_lib import official, pieces
+from pgjr_lib.decoding import decode, resized
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import read_json, write_json
 
@@ -118,7 +117,7 @@ def load(name, split="test", *, root=None, limit=None, size=None, skip_corrupt=F
     keep = _subset(len(images), limit)
     images = images[keep]
     if size is not None and images.shape[-1] != size:
-        images = np.stack([_fit(_to_pil(image), size) for image in images])
+        images = np.stack([resized(image, size) for image in images])
     paths = tuple(f"{name}/{source.split}/{i:05d}" for i in keep)
     return ImageSet(name, source.split, images, labels[keep], class_names, paths, digest)
 
@@ -236,20 +235,6 @@ def _is_text(path) -> bool:
     return True
 
 
-def thumbnails(paths, size: int) -> list[bytes]:
-    """Small squares of the images at ``paths`` as JPEG files in memory; an unreadable one is grey."""
-
-    def small(path):
-        pixels, _ = _decode(Path(path), size)
-        pixels = np.full((3, size, size), 128, np.uint8) if isinstance(pixels, str) else pixels
-        stream = io.BytesIO()
-        _to_pil(pixels).save(stream, "JPEG", quality=70)
-        return stream.getvalue()
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(small, paths))
-
-
 def _class_files(base, what):
     """All images under ``base`` as (class, path), by sorted path; the class is the first folder level."""
     pairs = [(path.relative_to(base).parts, path) for path in list_images(base)[0]]
@@ -266,7 +251,7 @@ def _load_files(source, digest, limit, size, skip_corrupt):
     class_names = tuple(sorted({label for label, _ in source.files}))
     chosen = [source.files[i] for i in _subset(len(source.files), limit)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = list(pool.map(lambda item: _decode(item[1], size), chosen))
+        decoded = list(pool.map(lambda item: decode(item[1], size), chosen))
     corrupt = [(path, image) for (_, path), (image, _) in zip(chosen, decoded, strict=True) if isinstance(image, str)]
     if corrupt and not skip_corrupt:
         raise PGJRError(
@@ -296,57 +281,6 @@ def _load_files(source, digest, limit, size, skip_corrupt):
         np.array([index[label] for label, *_ in good], dtype=np.int64), class_names,
         tuple(path.relative_to(source.base).as_posix() for _, path, *_ in good), digest, ", ".join(notes),
     )  # fmt: skip
-
-
-def _decode(path, size):
-    """((3, H, W) uint8, lossy coding or "") of a file, or (what is wrong with it, "")."""
-    from PIL import Image, ImageOps
-
-    try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            kind = image.format
-            if size is not None and min(image.size) > 4 * size:  # a large JPEG is decoded at a fraction of its size
-                image.draft("RGB", (2 * size, 2 * size))
-            pixels = _fit(_rgb(ImageOps.exif_transpose(image)), size)
-    except Exception as error:  # damaged files raise many types: each becomes a sentence
-        told = re.sub(r" <_io\.BytesIO object at \w+>", "", f"{type(error).__name__}: {error}")
-        return told.replace(str(path), "the file"), ""
-    lossy = "jpeg" if kind == "JPEG" else "webp" if kind == "WEBP" and b"VP8 " in data[:64] else ""
-    return pixels, lossy
-
-
-def _rgb(image):
-    """8-bit RGB of any mode: 16 bits and floats are scaled, which Pillow would clip; transparency is put on white."""
-    from PIL import Image
-
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
-        values = np.rint(values * 255 if values.min() >= 0 and values.max() <= 1 else values)
-        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    elif image.mode.startswith("I"):  # I holds 16 bits too, in 32
-        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode.endswith("A") or "transparency" in image.info:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _fit(image, size):
-    """The centre square (of the shorter side) at ``size`` pixels, bicubic; ``size=None`` keeps the image."""
-    from PIL import Image
-
-    if size is not None and image.size != (size, size):
-        side = min(image.size)
-        left, top = ((length - side) / 2 for length in image.size)
-        box = (left, top, left + side, top + side)  # cropped first: a long strip would grow to gigabytes
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-
-
-def _to_pil(image):
-    from PIL import Image
-
-    return Image.fromarray(image.transpose(1, 2, 0))
 
 
 def _subset(count, limit):

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.storage import atomic_write, file_sha256, read_json, write_json
+from pgjr_lib.storage import atomic_write, file_sha256, read_json, refuse_pickle, write_json
 
 BUNDLED = Path(__file__).parent / "weights" / "class-name-prior.safetensors"
 REQUIRED = ("architecture", "activation", "preprocessing", "training_data", "checksum")
@@ -247,13 +247,10 @@ def _config(architecture, side):
 
 def _refuse_code(path):
     """Refuse files that are programs rather than tensors."""
+    refuse_pickle(path, zipped=path.suffix == ".safetensors")
     with path.open("rb") as stream:
-        head = stream.read(2)
-    if path.suffix == ".safetensors" and (head == b"PK" or head[:1] == b"\x80") or head[:1] == b"\x80":
-        raise PGJRError(
-            f"{path} is a pickle, which can run code when opened, and was not read: give a safetensors file."
-        )
-    if head == b"PK":
+        archive = stream.read(2) == b"PK"
+    if archive:
         try:
             names = zipfile.ZipFile(path).namelist()
         except zipfile.BadZipFile:

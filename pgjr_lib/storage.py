@@ -114,6 +114,22 @@ def save_tensors(path, tensors: dict, metadata: dict[str, str] | None = None) ->
     return checksum
 
 
+def refuse_pickle(path: Path, zipped: bool = True) -> None:
+    """A pickle, or a zip archive that may hold one, can run code when it is opened.
+
+    Raises:
+        PGJRError: ``path`` is one (``zipped=False`` lets archives pass).
+    """
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    # safetensors begin with the length of a JSON object: its first byte, too, may be a pickle's
+    tensors = head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+    if (head[:1] == b"\x80" and not tensors) or (zipped and head[:2] == b"PK"):
+        raise PGJRError(
+            f"{path} is a pickle, which can run code when opened, and was not read: give a safetensors file."
+        )
+
+
 def load_tensors(path) -> tuple[dict, dict[str, str]]:
     """Load what :func:`save_tensors` wrote and check it.
 
@@ -129,12 +145,7 @@ def load_tensors(path) -> tuple[dict, dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise PGJRError(f"{path} does not exist.")
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    if head[:2] == b"PK" or head[:1] == b"\x80":
-        raise PGJRError(
-            f"{path} is a pickle, which can run code when opened, and was not read: give a safetensors file."
-        )
+    refuse_pickle(path)
     try:
         with safe_open(path, framework="pt") as stream:
             metadata = dict(stream.metadata() or {})

@@ -13,6 +13,7 @@ from PIL import Image
 from pgjr_lib import datasets
 from pgjr_lib.cli import main
 from pgjr_lib.companion import clustering
+from pgjr_lib.decoding import decode
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import load_tensors
 
@@ -123,7 +124,7 @@ def test_a_large_photograph_gives_the_same_square_as_its_slow_decoding(tmp_path)
     pixels = np.stack([x / 1600, y / 1200, (x + y) / 2800], -1) * 255
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "b.png")
-    jpeg, png = (datasets._decode(tmp_path / name, 64)[0].astype(float) for name in ("a.jpg", "b.png"))
+    jpeg, png = (decode(tmp_path / name, 64)[0].astype(float) for name in ("a.jpg", "b.png"))
     assert jpeg.shape == (3, 64, 64) and np.abs(jpeg - png).mean() < 2
 
 

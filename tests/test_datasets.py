@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pgjr_lib import datasets, official
+from pgjr_lib.decoding import decode
 from pgjr_lib.errors import PGJRError
 
 
@@ -107,14 +108,14 @@ def test_a_long_strip_is_cropped_before_it_is_resized(tmp_path, monkeypatch):
     sizes, real = [], Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda image, *a, **k: sizes.append(a[0]) or real(image, *a, **k))
     picture(tmp_path / "strip.png", (16000, 1))
-    pixels, _ = datasets._decode(tmp_path / "strip.png", 224)
+    pixels, _ = decode(tmp_path / "strip.png", 224)
     assert pixels.shape == (3, 224, 224) and sizes == [(224, 224)]
 
 
 def test_a_square_is_resized_as_a_whole(tmp_path):
     picture(tmp_path / "square.png", (50, 50))
     whole = Image.open(tmp_path / "square.png").resize((32, 32), Image.Resampling.BICUBIC)
-    assert (datasets._decode(tmp_path / "square.png", 32)[0] == np.asarray(whole).transpose(2, 0, 1)).all()
+    assert (decode(tmp_path / "square.png", 32)[0] == np.asarray(whole).transpose(2, 0, 1)).all()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_deep_greys_are_scaled_to_bytes(values, dtype, expected, tmp_path):
     mode = {"<u2": "I;16", ">u2": "I;16B", "<i4": "I", "<f4": "F"}[dtype]
     Image.frombytes(mode, (3, 1), np.array([values], dtype).tobytes()).save(tmp_path / "a.tif")
     assert Image.open(tmp_path / "a.tif").mode == mode
-    assert datasets._decode(tmp_path / "a.tif", None)[0][:, 0].tolist() == [expected] * 3
+    assert decode(tmp_path / "a.tif", None)[0][:, 0].tolist() == [expected] * 3
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB"])
@@ -145,7 +146,7 @@ def test_transparency_is_put_on_white(mode, tmp_path):
         image.putpixel((x, 0), colour)
     image.save(tmp_path / "a.png", **{"RGB": {"transparency": (9, 9, 9)}, "P": {"transparency": 1},
                                       "L": {"transparency": 1}}.get(mode, {}))  # fmt: skip
-    assert datasets._decode(tmp_path / "a.png", None)[0][:, 0].tolist() == [[255, 0]] * 3
+    assert decode(tmp_path / "a.png", None)[0][:, 0].tolist() == [[255, 0]] * 3
 
 
 def test_checksum_follows_content_and_is_cached(folder, monkeypatch):

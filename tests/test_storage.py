@@ -166,3 +166,13 @@ def test_a_pickle_is_refused_and_never_opened(tmp_path, writer):
 def test_file_sha256_is_that_of_the_bytes(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert file_sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_no_length_of_a_header_is_taken_for_a_pickle(tmp_path):
+    firsts = set()
+    for note in range(300):  # a file's first byte is its header's length: one of 32 is the byte that pickles begin with
+        path = tmp_path / "x.safetensors"
+        save_tensors(path, TENSORS, {"note": "x" * note})
+        firsts.add(path.read_bytes()[0])
+        assert load_tensors(path)[1]["note"] == "x" * note
+    assert 0x80 in firsts

@@ -18,6 +18,7 @@ from pgjr_lib import datasets, evaluation, features
 from pgjr_lib.companion.execute import default_device, make_head, refuse_seen
 from pgjr_lib.companion.runs import RunConfig, key, validated
 from pgjr_lib.companion.snapshots import plane
+from pgjr_lib.decoding import thumbnails
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.storage import atomic_write, save_tensors
@@ -133,7 +134,7 @@ def page(
     shown = _shown(clusters, distance)
     place = plane(points[shown])
     place = (place - place.min(0)) / np.ptp(place, axis=0).clip(1e-9)
-    small = datasets.thumbnails([folder / paths[i] for i in shown], THUMBNAIL)
+    small = thumbnails([folder / paths[i] for i in shown], THUMBNAIL)
     rows = [
         [paths[i], int(clusters[i]), round(float(distance[i]), 4), round(float(x), 4), round(float(y), 4),
          base64.b64encode(thumbnail).decode()]
