@@ -241,9 +241,8 @@ def sensitivity(records: list[dict], default: str):
         if value:
             groups.setdefault(setting, {}).setdefault(value, []).append(record)
     centre = nmi([record for record in records if record["label"] == default])
-    columns = min(3, len(groups))
-    rows = -(-len(groups) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 2.5 * rows), sharey=True, squeeze=False)
+    rows = -(-len(groups) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(9, 2.5 * rows), sharey=True, squeeze=False)
     for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
     for ax, (setting, values) in zip(axes.flat, groups.items(), strict=False):
