@@ -205,8 +205,9 @@ def story(curves: list[dict], components: list[dict]):
 
     kinds = (("GJR", claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
              ("pGJR", claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD))  # fmt: skip
-    _intervals(gain, [(f"{kind}, {name}", mean, low, high) for kind, *test in kinds
-                      for name, (_, mean, low, high, _) in claims.judge_difference(judged, *test).items() if name in sets])  # fmt: skip
+    found = [(f"{kind}, {name}", mean, low, high) for kind, *test in kinds
+             for name, (_, mean, low, high, _) in claims.judge_difference(judged, *test).items() if name in sets]  # fmt: skip
+    _intervals(gain, found)
     gain.set(title="what the jigsaw adds", xlabel="NMI points, 95 % interval (Holm)")
 
     methods = [m for m in MAIN_METHODS if any(record["label"] == m for record in components)]
