@@ -232,3 +232,20 @@ def test_a_ledger_tells_which_rules_a_record_was_made_under(tmp_path):
     )
     alone = "1 of 1 records were made when rules.py read as it does now, 0 under another version of it."
     assert provenance.made_under(rules, [commits[1]]) == alone
+
+
+def test_the_readmes_badges_are_githubs_and_open_a_notebook_that_exists(tmp_path):
+    home = Path(report.__file__).parents[2]
+    shutil.copy(home / "_toc.yml", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    for path in report.toc_notebooks(home):
+        shutil.copy(path, tmp_path / "notebooks")
+    (tmp_path / "README.md").write_text("# Title\n\n<!-- badges -->\n\nText.\n")
+    for commit in ("v1.0", "v1.1"):  # written again, not twice
+        report.set_address(tmp_path, "https://github.com/someone/book", commit)
+        text = (tmp_path / "README.md").read_text()
+        assert f"mybinder.org/v2/gh/someone/book/{commit})" in text and text.count("Binder") == 1 and text.endswith("\n\nText.\n")
+        opened = text.split(f"/github/someone/book/blob/{commit}/")[1].split(")")[0]
+        assert (home / opened).is_file()
+    report.set_address(tmp_path, "https://example.org/a/b", "v2")
+    assert "example.org" not in (tmp_path / "README.md").read_text()

@@ -167,8 +167,13 @@ def launch_links(home: Path) -> dict:
             "launch_buttons": buttons}  # fmt: skip
 
 
+README_NOTEBOOK = "notebooks/your-own-images.ipynb"  # what the README's badge opens
+
+
 def set_address(home: Path, address: str, commit: str) -> int:
     """Write into every notebook's first cell where a lone copy of it, as on Colab, gets the rest from.
+
+    The README's badges for Colab and Binder are made from it too, where it is GitHub's.
 
     Returns:
         How many notebooks were changed.
@@ -187,6 +192,12 @@ def set_address(home: Path, address: str, commit: str) -> int:
         if new != text:
             atomic_write(path, new)
             changed += 1
+    readme, name = home / "README.md", address.removeprefix("https://github.com/")
+    if name != address and readme.is_file():
+        colab, binder = "https://colab.research.google.com", "https://mybinder.org"
+        badges = (f"[![Open in Colab]({colab}/assets/colab-badge.svg)]({colab}/github/{name}/blob/{commit}/{README_NOTEBOOK})"
+                  f" [![Binder]({binder}/badge_logo.svg)]({binder}/v2/gh/{name}/{commit})")  # fmt: skip
+        atomic_write(readme, re.sub(r"<!-- badges -->.*", f"<!-- badges --> {badges}", readme.read_text()))
     return changed
 
 
