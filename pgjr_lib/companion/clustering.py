@@ -4,9 +4,7 @@ import base64
 import csv
 import html
 import io
-import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from pgjr_lib import datasets, evaluation, features
 from pgjr_lib.companion.execute import default_device, make_head, refuse_seen
+from pgjr_lib.companion.pages import fill, script_data
 from pgjr_lib.companion.runs import RunConfig, key, validated
 from pgjr_lib.companion.snapshots import plane
 from pgjr_lib.decoding import thumbnails
@@ -141,9 +140,7 @@ def page(
         for i, (x, y), thumbnail in zip(shown, place, small, strict=True)
     ]  # fmt: skip
     data = {"about": about, "sizes": np.bincount(clusters).tolist(), "images": rows, "total": len(paths)}
-    text = json.dumps(data).replace("<", "\\u003c")  # no file name can end the script element
-    fields = {"title": html.escape(about["folder"]), "data": text}
-    return re.sub(r"{{(\w+)}}", lambda field: fields[field[1]], TEMPLATE.read_text())
+    return fill(TEMPLATE, {"title": html.escape(about["folder"]), "data": script_data(data)})
 
 
 def _shown(clusters: np.ndarray, distance: np.ndarray) -> np.ndarray:

@@ -1,11 +1,10 @@
 """Figure 5 to move about in: the snapshots' t-SNE as an interactive map (plotly, which the book brings along)."""
 
 import html
-import json
-import re
 from pathlib import Path
 
 from pgjr_lib.companion.figures import PALETTE
+from pgjr_lib.companion.pages import fill, script_data
 
 TEMPLATE = Path(__file__).parent / "feature_map.html"
 
@@ -19,11 +18,10 @@ def feature_map(records: list[dict], class_names: list[str], name: str) -> str:
         name: the set's, as shown.
     """
     methods = [{"label": record["label"], **record["snapshots"]} for record in records]
-    data = json.dumps({"methods": methods, "classes": class_names, "colours": PALETTE})
     fields = {
         "id": "map-" + "".join(c if c.isalnum() else "-" for c in name),
         "alt": html.escape(f"t-SNE of the features on {name}; each point is an image, its colour the true class"),
         "name": html.escape(name),
-        "data": data.replace("<", "\\u003c"),  # no text can end the script element
+        "data": script_data({"methods": methods, "classes": class_names, "colours": PALETTE}),
     }
-    return re.sub(r"{{(\w+)}}", lambda field: fields[field[1]], TEMPLATE.read_text())
+    return fill(TEMPLATE, fields)

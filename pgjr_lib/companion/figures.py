@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from pgjr_lib.companion import claims
+from pgjr_lib.companion.tables import METRICS, bounds
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "^")
-METRICS = ("nmi", "acc", "ari")
 
 plt.rcParams.update({
     "font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
@@ -154,7 +154,7 @@ def _intervals(ax, rows):
 def differences(table):
     """Paired differences with their intervals, one line a comparison of ``tables.comparisons``; zero is marked."""
     figure, ax = plt.subplots(figsize=(7.2, 0.45 * len(table) + 1.1))
-    _intervals(ax, [(row[1], float(row[2]), *map(float, row[3].split(" to "))) for row in table.itertuples(index=False)])
+    _intervals(ax, [(row[1], float(row[2]), *bounds(row[3])) for row in table.itertuples(index=False)])
     ax.set_xlabel("NMI points, 95 % interval")
     figure.tight_layout()
     return figure
@@ -235,19 +235,18 @@ def sensitivity(records: list[dict], default: str):
 
     Marks are seeds, lines their means; the dotted line is the ``default``, the same in all panels.
     """
-    nmi = lambda group: [100 * np.mean(r["scores"]["plain"]["nmi"]) for r in group]  # noqa: E731
     groups: dict[str, dict[str, list]] = {}
     for record in records:
         setting, _, value = record["label"].partition(" = ")
         if value:
             groups.setdefault(setting, {}).setdefault(value, []).append(record)
-    centre = nmi([record for record in records if record["label"] == default])
+    centre = [claims.score(record) for record in records if record["label"] == default]
     rows = -(-len(groups) // 3)
     figure, axes = plt.subplots(rows, 3, figsize=(9, 2.5 * rows), sharey=True, squeeze=False)
     for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
     for ax, (setting, values) in zip(axes.flat, groups.items(), strict=False):
-        scores = [nmi(group) for group in values.values()]
+        scores = [[claims.score(record) for record in group] for group in values.values()]
         for x, seeds in enumerate(scores):
             ax.plot([x] * len(seeds), seeds, ".", color=PALETTE[0], alpha=0.5)
         ax.plot(range(len(scores)), [np.mean(seeds) for seeds in scores], color=PALETTE[0])

@@ -178,11 +178,17 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.Data
     return pd.DataFrame(rows)
 
 
+def bounds(interval: str) -> tuple[float, float]:
+    """Low and high of an interval as :func:`comparisons` words it."""
+    low, high = map(float, interval.split(" to "))
+    return low, high
+
+
 def told_apart(paired: pd.DataFrame) -> str:
     """Which comparisons of :func:`comparisons` have an interval without zero, in a sentence; "Not run" without rows."""
     sides: dict[str, list[str]] = {"above": [], "below": []}
     for row in paired.to_dict("records"):
-        low, high = map(float, row["95 % interval"].split(" to "))
+        low, high = bounds(row["95 % interval"])
         if low > 0 or high < 0:
             sides["above" if low > 0 else "below"].append(f"{row['comparison']} on {row['set'].rstrip(' †‡')}")
     told = [f"{side} zero lie the intervals of {', '.join(names)}" for side, names in sides.items() if names]
