@@ -12,25 +12,25 @@ from pgjr_lib.companion import clustering
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A page of 90 images in three clusters, colour by cluster."""
+    """A page of 120 images in three clusters, colour by cluster."""
     folder = tmp_path_factory.mktemp("photos")
-    rng, paths, clusters = np.random.default_rng(0), [], np.arange(90) % 3
+    rng, paths, clusters = np.random.default_rng(0), [], np.arange(120) % 3
     for i, c in enumerate(clusters):
         colour = [(230, 20, 20), (20, 200, 20), (20, 20, 230)][c]
-        Image.new("RGB", (24, 24), colour).save(folder / f"picture {i:02d}.png")
-        paths.append(f"picture {i:02d}.png")
-    points = np.eye(16)[clusters] + 0.05 * rng.standard_normal((90, 16))
+        Image.new("RGB", (24, 24), colour).save(folder / f"picture {i:03d}.png")
+        paths.append(f"picture {i:03d}.png")
+    points = np.eye(16)[clusters] + 0.05 * rng.standard_normal((120, 16))
     about = {"folder": folder.name, "prior": "none", "supervision": "none", "note": "", "skipped": ["film.mp4"], "epochs": 0,
              "seed": 0, "guess": [{"k": 3, "silhouette": 0.9, "stability": 1.0}], "scores": {}}  # fmt: skip
     path = folder / "index.html"
-    path.write_text(clustering.page(folder, paths, points, clusters, rng.random(90), about))
+    path.write_text(clustering.page(folder, paths, points, clusters, rng.random(120), about))
     return path
 
 
 def test_it_shows_every_cluster_and_asks_nothing_of_the_network(visit, report):
     page = visit(report)
     assert page.trouble == [] and page.locator("section.cluster").count() == 3
-    assert page.locator("section.cluster h2").first.inner_text() == "Cluster 0: 30 images"
+    assert page.locator("section.cluster h2").first.inner_text() == "Cluster 0: 40 images"
     assert page.locator("img:not([alt])").count() == 0
     broken = page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).length")
     assert broken == 0
@@ -48,7 +48,7 @@ def test_pointing_at_the_map_shows_the_image_of_that_point(visit, report):
             assert page.evaluate(f"images.find(j => j.file === '{shown}').cluster === images[{i}].cluster")
         picture = page.locator("#tip img").get_attribute("src").split(",")[1]
         pixel = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").getpixel((36, 36))
-        assert np.argmax(pixel) == int(shown.split()[1][:2]) % 3
+        assert np.argmax(pixel) == int(shown.split()[1][:3]) % 3
 
 
 def test_arrow_keys_walk_the_map(visit, report):
@@ -64,13 +64,49 @@ def test_arrow_keys_walk_the_map(visit, report):
 
 def test_search_finds_by_file_name(visit, report):
     page = visit(report)
-    page.locator("#query").fill("PICTURE 07")
+    file = page.evaluate("images.find(i => !folded.has(i)).file")
+    page.locator("#query").fill(file.upper())
     assert page.locator("#hits").inner_text() == "1 found"
     assert page.locator("li.hit").count() == 1 and page.locator("li.dim").count() > 10
+    found = page.locator("#found li")
+    assert found.count() == 1 and found.inner_text().startswith(f"{file} cluster ")
     page.locator("#query").fill("nothing like it")
-    assert page.locator("#hits").inner_text() == "0 found"
+    assert page.locator("#hits").inner_text() == "0 found" and page.locator("#found").is_hidden()
     page.locator("#query").fill("")
-    assert page.locator("li.dim").count() == 0
+    assert page.locator("li.dim").count() == 0 and page.locator("#found").is_hidden()
+
+
+def focused(page):
+    """The image whose place in a gallery has the focus."""
+    return page.evaluate("images.find(i => (places.get(i) || []).includes(document.activeElement))?.file")
+
+
+def test_what_was_found_leads_to_its_cluster_even_where_that_is_folded(visit, report):
+    page = visit(report)
+    inner = page.evaluate("[...folded.keys()].at(-1).file")  # neither near its centre nor far from it
+    page.locator("#query").fill(inner)
+    assert page.locator("li.hit").count() == 0
+    page.locator("#found a").click()
+    assert focused(page) == inner and page.locator("li.hit").count() == 1 and page.locator("details[open]").count() == 1
+
+
+def test_the_map_leads_to_an_image_by_click_and_by_enter(visit, report):
+    page = visit(report)
+    x, y = page.evaluate("at(images[5])")
+    page.locator("#plane").click(position={"x": x, "y": y})
+    assert focused(page) is not None
+    page.locator("#plane").focus()
+    page.keyboard.press("ArrowRight")
+    pointed = page.locator("#tip").get_attribute("data-file")
+    page.keyboard.press("Enter")
+    assert focused(page) == pointed
+
+
+def test_sizes_lead_to_the_clusters(visit, report):
+    page = visit(report)
+    assert [text.split() for text in page.locator("#sizes a").all_inner_texts()] == [["Cluster", str(c), "40"] for c in range(3)]
+    page.locator("#sizes a").nth(2).click()
+    assert page.locator("#cluster-2").bounding_box()["y"] < 900
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
