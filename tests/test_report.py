@@ -132,6 +132,16 @@ def test_staging_assembles_the_executed_book(clone):
     assert (source / "pgjr_lib" / "jigsaw.py").is_file()
 
 
+def test_a_page_s_own_notebook_knows_where_its_repository_is(clone, monkeypatch):
+    address = {"repository": {"url": "https://github.com/someone/book", "branch": "0123abc", "path_to_book": ""}}
+    monkeypatch.setattr(report, "launch_links", lambda home: address)
+    notebook(clone / "notebooks" / "a.ipynb", 'repository, commit = "", "main"')
+    report.execute_notebook(clone / "notebooks" / "a.ipynb", clone / "build/published/notebooks/a.ipynb", {})
+    staged = nbformat.read(report.stage("published") / "notebooks" / "a.ipynb", 4)
+    assert staged.cells[-1].source == 'repository, commit = "https://github.com/someone/book", "0123abc"'
+    assert nbformat.read(clone / "notebooks" / "a.ipynb", 4).cells[-1].source == 'repository, commit = "", "main"'
+
+
 def test_a_book_that_does_not_build_is_refused_and_the_old_one_stays(clone):
     report.execute_notebook(clone / "notebooks" / "a.ipynb", clone / "build/published/notebooks/a.ipynb", {})
     (clone / "_config.yml").write_text("title: a book\nexecute: {}\n")

@@ -125,7 +125,7 @@ def stage(profile: str) -> Path:
         PGJRError: a notebook of the table of contents has not been executed.
     """
     home, root = runs.home(), runs.build_root(profile)
-    source = root / "src"
+    source, links = root / "src", launch_links(home)
     shutil.rmtree(source, ignore_errors=True)
     for name in STAGED:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -143,10 +143,13 @@ def stage(profile: str) -> Path:
         for cell in notebook["cells"]:  # papermill's repetition of the parameters is of no use to a reader
             if "injected-parameters" in cell["metadata"].get("tags", []):
                 cell["metadata"]["tags"].append("remove-cell")
-        atomic_write(source / "notebooks" / path.name, json.dumps(notebook, indent=1))
+        text = json.dumps(notebook, indent=1)
+        if links:  # whoever downloads the page's notebook has no clone
+            text = _with_address(text, links["repository"]["url"], links["repository"]["branch"])
+        atomic_write(source / "notebooks" / path.name, text)
     config = yaml.safe_load((home / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
-    config |= launch_links(home)
+    config |= links
     atomic_write(source / "_config.yml", yaml.safe_dump(config, sort_keys=False))
     write_json(source / "book" / "banner.json", {"profile": profile, "html": banner_html(profile)})
     status = source / "book" / "status.md"
@@ -185,10 +188,10 @@ def set_address(home: Path, address: str, commit: str) -> int:
         raise PGJRError(
             f"{address!r} at {commit!r} is no repository: give https://github.com/<owner>/<name> and a commit."
         )
-    line, changed = f'repository, commit = "{address}", "{commit}"', 0
+    changed = 0
     for path in toc_notebooks(home):
         text = path.read_text()
-        new = re.sub(r'repository, commit = \\"[^"\\]*\\", \\"[^"\\]*\\"', line.replace('"', r'\\"'), text)
+        new = _with_address(text, address, commit)
         if new != text:
             atomic_write(path, new)
             changed += 1
@@ -199,6 +202,12 @@ def set_address(home: Path, address: str, commit: str) -> int:
                   f" [![Binder]({binder}/badge_logo.svg)]({binder}/v2/gh/{name}/{commit})")  # fmt: skip
         atomic_write(readme, re.sub(r"<!-- badges -->.*", f"<!-- badges --> {badges}", readme.read_text()))
     return changed
+
+
+def _with_address(text: str, address: str, commit: str) -> str:
+    """A notebook's JSON ``text`` with the repository's address in its first cell."""
+    line = f'repository, commit = "{address}", "{commit}"'.replace('"', r'\\"')
+    return re.sub(r'repository, commit = \\"[^"\\]*\\", \\"[^"\\]*\\"', line, text)
 
 
 def toc_notebooks(home: Path) -> list[Path]:
