@@ -53,15 +53,20 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
+def checkout() -> dict:
+    """The commit the code is from, None outside a git checkout, and whether the library was changed since."""
+    here = Path(__file__).parent
+    dirty = git(here, "status", "--porcelain", "--untracked-files=no", "--", here.parent.as_posix())
+    return {"commit": git(here, "rev-parse", "HEAD"), "dirty": bool(dirty)}
+
+
 def provenance(device, config_hash: str) -> dict:
-    """What a record says about its making; ``commit`` is None outside a git checkout."""
+    """What a record says about its making."""
     import torch
 
-    here = Path(__file__).parent
     device = torch.device(device)
     return {
-        "commit": git(here, "rev-parse", "HEAD"),
-        "dirty": bool(git(here, "status", "--porcelain", "--untracked-files=no", "--", here.parent.as_posix())),
+        **checkout(),
         "config_hash": config_hash,
         "python": platform.python_version(),
         "versions": versions(),

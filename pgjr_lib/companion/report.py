@@ -21,8 +21,8 @@ from pathlib import Path
 
 import yaml
 
-from pgjr_lib.companion import claims, runs
-from pgjr_lib.companion.provenance import git, provenance
+from pgjr_lib.companion import runs
+from pgjr_lib.companion.provenance import checkout, cpu_name, git
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import atomic_write, write_json
 
@@ -100,22 +100,24 @@ def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
             raise PGJRError(f"{notebook} could not be executed: {error}; run it again.") from None
         executed = json.loads(draft.read_text())
     executed["metadata"].pop("papermill", None)  # it holds the machine's paths
-    made = provenance("cuda" if _cuda() else "cpu", "")
     executed["metadata"]["pgjr"] = {
         "parameters": parameters,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began, 1),
-        "device": made["device"] if made["device"] != "cpu" else made["host_cpu"],
-        "commit": made["commit"],
-        "dirty": made["dirty"],
+        "device": _device(),
+        **checkout(),
     }
     atomic_write(output, json.dumps(executed, indent=1) + "\n")
 
 
-def _cuda() -> bool:
-    import torch
+def _device() -> str:
+    """The card that a notebook runs on, or the processor."""
+    if shutil.which("nvidia-smi"):  # without the driver there is no card; torch takes seconds to say the same
+        import torch
 
-    return torch.cuda.is_available()
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+    return cpu_name()
 
 
 def stage(profile: str) -> Path:
@@ -236,6 +238,8 @@ def profile_records(profile: str, without: tuple[str, ...] = ()) -> list[dict]:
 
 def banner_text(records: list[dict]) -> str:
     """What stands in for the paper's setting in ``records``, in a sentence; empty where nothing does."""
+    from pgjr_lib.companion.claims import PAPER_SETS  # with scipy's statistics, which a notebook's process does without
+
     if not records:
         return "Nothing has been run for this book yet: every result below reads “not run”."
     records = [r for r in records if not r["data"]["name"].startswith("pieces")]  # generated, and ours in any setting
@@ -251,7 +255,7 @@ def banner_text(records: list[dict]) -> str:
         parts.append("a thin ResNet in place of the full one")
     if any(config["epochs"] < IDFD_EPOCHS for config in cnns):
         parts.append("shorter training")
-    whole = all(r["config"]["dataset"] in claims.PAPER_SETS and not r["config"]["limit"] for r in records)
+    whole = all(r["config"]["dataset"] in PAPER_SETS and not r["config"]["limit"] for r in records)
     if whole and not parts:
         return ""
     return f"A stand-in, not the paper’s setting: {', '.join([*parts, ''])}on {', '.join(data)}."
