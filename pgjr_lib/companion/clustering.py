@@ -13,15 +13,14 @@ import torch
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from pgjr_lib import datasets, evaluation, features
-from pgjr_lib.companion.execute import default_device, make_head, refuse_seen
+from pgjr_lib.companion.execute import default_device, refuse_seen, start_head, training_options
 from pgjr_lib.companion.pages import fill, script_data
 from pgjr_lib.companion.runs import RunConfig, key, validated
 from pgjr_lib.companion.snapshots import plane
 from pgjr_lib.decoding import thumbnails
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.losses import MemoryBank
 from pgjr_lib.storage import atomic_write, save_tensors
-from pgjr_lib.training import SOUND_BATCH, FeatureSource, TrainingOptions, embed, fit
+from pgjr_lib.training import embed, fit
 
 CANDIDATES = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)  # numbers of clusters that are tried where none is given
 STABILITY_SEEDS = 3
@@ -155,19 +154,13 @@ def _shown(clusters: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 def _trained(run: RunConfig, found: features.FeatureSet, out: Path, device: str) -> np.ndarray:
     """The head's features (N, d) of the plain images."""
-    tensors = (found.embeddings, found.maps, found.view_embeddings, found.view_maps)
-    source = FeatureSource(*(tensor.to(device) for tensor in tensors))
-    model = make_head(run, found).to(device)
-    bank = MemoryBank(len(source), run.dim, run.bank_momentum).to(device)
-    bank.write(embed(model, source).to(device))
-    options = TrainingOptions(
-        run.epochs, run.batch_size, run.lr, run.tau1, smallest_batch=SOUND_BATCH, seed=run.seed
-    )
+    model, source, bank = start_head(run, found, device)
 
     def told(epoch, row):
         print(f"head: epoch {epoch}/{run.epochs}, loss {row['loss']:.3f}, {row['seconds']:.0f} s", file=sys.stderr)
         return {}
 
     identity = f"{key(run)}-{len(source)}"
-    fit(model, source, bank, options, checkpoint=out / "checkpoint.safetensors", identity=identity, on_epoch=told)
+    checkpoint = out / "checkpoint.safetensors"
+    fit(model, source, bank, training_options(run), checkpoint=checkpoint, identity=identity, on_epoch=told)
     return embed(model, source).numpy()

@@ -113,6 +113,23 @@ def make_head(run: RunConfig, found: features.FeatureSet) -> PGJR:
     return PGJR(found.embeddings.shape[1], shape, jigsaw, run.map, run.branch, run.dim, mean, std)
 
 
+def start_head(run: RunConfig, found: features.FeatureSet, device: str) -> tuple[PGJR, FeatureSource, MemoryBank]:
+    """pGJR before its first epoch: the head starts from a good place, and so does its bank."""
+    tensors = (found.embeddings, found.maps, found.view_embeddings, found.view_maps)
+    source = FeatureSource(*(tensor.to(device) for tensor in tensors))
+    model = make_head(run, found).to(device)
+    bank = MemoryBank(len(source), run.dim, run.bank_momentum).to(device)
+    bank.write(embed(model, source).to(device))
+    return model, source, bank
+
+
+def training_options(run: RunConfig) -> TrainingOptions:
+    """What a run says of its training; a head's BatchNorm needs batches of a sound size."""
+    names = {option.name for option in fields(TrainingOptions)} - {"smallest_batch"}
+    sound = SOUND_BATCH if run.method == "pgjr" else 1
+    return TrainingOptions(**{name: getattr(run, name) for name in names}, smallest_batch=sound)
+
+
 def curve_scores(points: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """ACC, NMI, ARI in [0, 1] of one k-means (10 restarts) on a fixed subset of at most 5,000 of (N, d) features."""
     subset = np.random.default_rng(0).permutation(len(points))[:CURVE_SAMPLES]
@@ -180,10 +197,8 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
     found = None
     if run.method == "pgjr":
         found = _extracted(run, root, device)
-        tensors = (found.embeddings, found.maps, found.view_embeddings, found.view_maps)
-        source = FeatureSource(*(tensor.to(device) for tensor in tensors))
         labels, described = found.labels.numpy(), _described_features(found)
-        model = make_head(run, found).to(device)
+        model, source, bank = start_head(run, found, device)
     else:
         # sets whose images differ in size are loaded at three times the side that crops end at: they keep detail
         varies = run.image_size and not (run.dataset in datasets.SETS and datasets.SETS[run.dataset].side)
@@ -195,7 +210,7 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
         augment = Augment(size, scale=(run.crop_scale, 1.0))
         source = ImageSource(torch.from_numpy(image_set.images).to(device), augment, lambda x: plain(x, size))
         model = make_cnn(run).to(device, memory_format=torch.channels_last)
-    bank = MemoryBank(len(source), run.dim, run.bank_momentum).to(device)
+        bank = MemoryBank(len(source), run.dim, run.bank_momentum).to(device)
     scored: list[float] = []
     snapshots = Snapshots(root / "checkpoints", run_key, run.snapshots, run.epochs, labels)
 
@@ -207,8 +222,6 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
         scored.append(time.perf_counter() - began)
         return scores
 
-    if run.method == "pgjr":
-        bank.write(embed(model, source).to(device))  # the head starts from a good place, and so does its bank
     start = {"epoch": 0, "seconds": 0.0, "loss": None, "instance": None, "decorrelation": None, **curve(0)}
     bar = tqdm(total=run.epochs, desc=run.label or run.method, unit="epoch", disable=not sys.stderr.isatty())
 
@@ -222,13 +235,8 @@ def _trained(run: RunConfig, root: Path, device: str, run_key: str) -> dict:
                   file=sys.stderr, flush=True)  # fmt: skip
         return scores
 
-    names = {option.name for option in fields(TrainingOptions)} - {"smallest_batch"}
-    options = TrainingOptions(
-        **{name: getattr(run, name) for name in names},
-        smallest_batch=SOUND_BATCH if run.method == "pgjr" else 1,
-    )
     checkpoint = root / "checkpoints" / f"{run_key}.safetensors"
-    history = fit(model, source, bank, options, checkpoint=checkpoint, identity=run_key, on_epoch=on_epoch)
+    history = fit(model, source, bank, training_options(run), checkpoint=checkpoint, identity=run_key, on_epoch=on_epoch)
     bar.close()
     began, points = time.perf_counter(), embed(model, source).numpy()
     scores = {"plain": evaluation.kmeans_scores(points, labels, seeds=run.kmeans_seeds)}
