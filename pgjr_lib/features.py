@@ -237,6 +237,7 @@ def _finished(folder, key, skip_corrupt):
 
 def _progress(items, name, encodings):
     """A bar on a terminal; elsewhere a line every tenth, with rate (``encodings`` a chunk) and time left."""
+    name = name.rpartition("/")[2]  # of a folder: logs are passed on, and a path tells where somebody lives
     if sys.stderr.isatty():
         yield from tqdm(items, desc=f"features of {name}", unit="chunk")
         return

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pgjr_lib import datasets
 from pgjr_lib.companion import claims
-from pgjr_lib.companion.run_config import LABELS_SEEN
+from pgjr_lib.companion.run_config import LABELS_SEEN, digest
 
 METRICS = ("nmi", "acc", "ari")
 MARKS = {  # sets whose labels were seen, and when
@@ -128,9 +128,10 @@ def best_setting(records: list[dict]) -> str:
             label: np.mean([claims.score(r) for r in found]) for (label,), found in grouped(group, "label").items()
         }
         best, worst = max(means, key=means.get), min(means, key=means.get)
+        different = len({digest({**record["config"], "seed": 0}) for record in group})  # a setting may have many labels
         told.append(
             f"on {dataset} the means run from {means[worst]:.1f} ({worst}) to {means[best]:.1f} ({best}) NMI points; "
-            f"the highest of {len(means)} means is partly luck"
+            f"the highest of {different} means is partly luck"
         )
     return "; ".join(told) or "Not run"
 
@@ -173,9 +174,14 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.Data
             differences = [claims.score(a) - claims.score(b) for a, b in found]
             if len(differences) > 1:
                 mean, low, high = claims.paired_interval(differences)
-                rows.append({"set": marked(dataset), "comparison": f"{first} − {second}", "NMI difference": f"{mean:+.1f}",
-                             "95 % interval": f"{low:+.1f} to {high:+.1f}", "pairs": len(differences)})  # fmt: skip
+                rows.append({"set": marked(dataset), "comparison": f"{first} − {second}", "NMI difference": signed(mean),
+                             "95 % interval": f"{signed(low)} to {signed(high)}", "pairs": len(differences)})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def signed(points: float) -> str:
+    """A difference with its sign and one decimal, or two where one would hide on which side of zero it lies."""
+    return f"{points:+.1f}" if abs(points) >= 0.05 else f"{points:+.2f}"
 
 
 def bounds(interval: str) -> tuple[float, float]:
@@ -193,7 +199,8 @@ def told_apart(paired: pd.DataFrame) -> str:
             sides["above" if low > 0 else "below"].append(f"{row['comparison']} on {row['set'].rstrip(' †‡')}")
     told = [f"{side} zero lie the intervals of {', '.join(names)}" for side, names in sides.items() if names]
     rest = len(paired) - sum(map(len, sides.values()))
-    return "; ".join([*told, f"{rest} of {len(paired)} intervals contain zero"]) if len(paired) else "Not run"
+    sentence = "; ".join([*told, f"{rest} of {len(paired)} intervals contain zero"])
+    return sentence[0].upper() + sentence[1:] if len(paired) else "Not run"
 
 
 def convergence(records: list[dict]) -> pd.DataFrame:
@@ -222,7 +229,7 @@ def provenance(records: list[dict]) -> str:
     if not records:
         return "<p><strong>Provenance.</strong> Not run: this profile has no record for this page.</p>"
     made = [record["provenance"] for record in records]
-    unique = lambda values: ", ".join(sorted({str(value) for value in values if value}))  # noqa: E731
+    unique = lambda values: ", ".join(map(str, sorted(set(values))))  # noqa: E731
     lines = {
         "runs": f"{len(records)} records: " + " ".join(f"{record['key'][:8]}" for record in records),
         "data": unique(f"{r['data']['name']} ({r['data']['split']}, {r['data']['count']:,} images, "
@@ -266,6 +273,25 @@ def as_html(table: pd.DataFrame, name: str) -> str:
         return "<p><em>Not run: this profile has no record for this table.</em></p>"
     whole = table.assign(set=table["set"].str.replace(" ", "\u00a0")) if "set" in table else table  # not over two lines
     body = whole.to_html(index=False, escape=True, border=0, classes="table").replace(" ± ", "\u00a0±\u00a0")
+    return body + explained("".join(table.get("set", ""))) + f"<p>{csv_link(numeric(table), name)}</p>"
+
+
+def csv_link(table: pd.DataFrame, name: str) -> str:
+    """A link to the table as CSV, which travels inside the page."""
     data = base64.b64encode(table.to_csv(index=False).encode()).decode()
-    body += explained("".join(table.get("set", "")))
-    return f'{body}<p><a download="{name}.csv" href="data:text/csv;base64,{data}">{name}.csv</a></p>'
+    return f'<a download="{name}.csv" href="data:text/csv;base64,{data}">{name}.csv</a>'
+
+
+def numeric(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as programs want it: "mean ± sd" and "low to high" in two columns each, and sets without their marks."""
+    whole = {}
+    for name, column in table.items():
+        text = column.astype(str)
+        for sign, ends in ((" ± ", ("", " sd")), (" to ", (" low", " high"))):
+            if text.str.contains(sign).any() and text.str.fullmatch(rf"[-+\d.]+({sign}[-+\d.]+)?").all():
+                parts = text.str.split(sign, n=1, expand=True)
+                whole |= {name + end: pd.to_numeric(parts[i]) for i, end in enumerate(ends)}
+                break
+        else:
+            whole[name] = text.str.rstrip(" †‡") if name == "set" else column
+    return pd.DataFrame(whole)
