@@ -185,11 +185,11 @@ def test_the_story_shows_photographs_where_there_are_any(records):
         moved = [{**r, "config": {**r["config"], "dataset": name, "split": "test"}} for r in records]
         return [{**r, "label": names[r["label"]]} for r in moved]
 
-    fast, gain, level = figures.story(of("digits") + of("cifar10"), of("digits") + of("cifar10")).axes
+    fast, level, gain = figures.story(of("digits") + of("cifar10"), of("digits") + of("cifar10")).axes
     assert "cifar10" in fast.get_title() and len(fast.lines) == 2
     assert [t.get_text() for t in gain.get_yticklabels()] == ["GJR, cifar10 (test)"]
     assert [line.get_label() for line in level.lines] == ["cifar10 (test)"]
-    assert len(figures.story(of("digits"), of("digits")).axes[1].get_yticklabels()) == 1
+    assert len(figures.story(of("digits"), of("digits")).axes[2].get_yticklabels()) == 1
 
 
 def test_costs_name_the_device_where_it_differs(records):
@@ -208,7 +208,7 @@ def test_seconds_are_drawn_of_runs_that_had_their_device_to_themselves(records):
     assert np.allclose(axes[3].lines[0].get_ydata(), points[0])  # the lower row: one seed of three
     nobody = [{**r, "timings": {**r["timings"], "alone": False}} for r in records]
     assert not figures.convergence(nobody).axes[3].lines
-    assert figures.story(nobody, nobody).axes[0].get_title() == "how fast: no timed runs"
+    assert figures.story(nobody, nobody).axes[0].get_title() == "How fast, on no timed runs"
 
 
 def test_sets_whose_labels_were_seen_are_marked():

@@ -156,6 +156,7 @@ def differences(table):
     figure, ax = plt.subplots(figsize=(7.2, 0.45 * len(table) + 1.1))
     _intervals(ax, [(row[1], float(row[2]), *bounds(row[3])) for row in table.itertuples(index=False)])
     ax.set_xlabel("NMI points, 95 % interval")
+    ax.set_title(", ".join(dict.fromkeys(table["set"])), loc="left")
     figure.tight_layout()
     return figure
 
@@ -193,22 +194,25 @@ def story(curves: list[dict], components: list[dict]):
     own = lambda records: [r for r in records if r["config"]["dataset"] in claims.PAPER_SETS] or records  # noqa: E731
     judged, curves, components = components, own(_alone(curves)), own(components)  # as the ledger judges: over all sets
     sets = list(dict.fromkeys(map(claims.set_name, components)))
-    figure, (fast, gain, level) = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+    figure, axes = plt.subplot_mosaic([["fast", "level"], ["gain", "gain"]], figsize=(7.2, 5.2), layout="constrained")
+    fast, level, gain = axes["fast"], axes["level"], axes["gain"]
     first = claims.set_name(curves[0]) if curves else "no timed runs"
     curves = [record for record in curves if claims.set_name(record) == first]
     for number, label in enumerate(dict.fromkeys(record["label"] for record in curves)):
         _, seconds, values = _curve([record for record in curves if record["label"] == label], "nmi")
         fast.plot(seconds, values.mean(0), color=PALETTE[number % 6], ls=DASHES[number % 4], lw=1.8, label=label)
-    fast.set(title=f"how fast: {first}", xlabel="seconds, encoding included", ylabel="NMI, points")
+        if len(values[0]) < 8:  # few points: a line of dashes would be no line
+            fast.plot(seconds, values.mean(0), ".", color=PALETTE[number % 6])
+    fast.set(title=f"How fast, on {first}", xlabel="seconds, encoding included", ylabel="NMI, points", xlim=(0, None))
     if curves:
-        fast.legend(fontsize=8)
+        fast.legend()
 
     kinds = (("GJR", claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
              ("pGJR", claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD))  # fmt: skip
     found = [(f"{kind}, {name}", mean, low, high) for kind, *test in kinds
              for name, (_, mean, low, high, _) in claims.judge_difference(judged, *test).items() if name in sets]  # fmt: skip
     _intervals(gain, found)
-    gain.set(title="what the jigsaw adds", xlabel="NMI points, 95 % interval (Holm)")
+    gain.set(title="What the jigsaw adds", xlabel="NMI points, 95 % interval (Holm)")
 
     methods = [m for m in MAIN_METHODS if any(record["label"] == m for record in components)]
     for number, name in enumerate(sets):
@@ -216,8 +220,8 @@ def story(curves: list[dict], components: list[dict]):
         of = {m: [claims.score(r) for r in components if r["label"] == m and claims.set_name(r) == name] for m in methods}
         shown = [m for m in methods if of[m]]
         level.plot([np.mean(of[m]) for m in shown], [-methods.index(m) for m in shown], **style)
-    level.set(title="who is where", xlabel="NMI, points", yticks=[-p for p in range(len(methods))], yticklabels=methods)
-    level.legend(fontsize=8)
+    level.set(title="How far", xlabel="NMI, points", yticks=[-p for p in range(len(methods))], yticklabels=methods)
+    level.legend(ncols=len(sets), loc="upper center", bbox_to_anchor=(0.3, -0.25), columnspacing=1, handletextpad=0.2)
     return figure
 
 
@@ -249,7 +253,8 @@ def sensitivity(records: list[dict], default: str):
         scores = [[claims.score(record) for record in group] for group in values.values()]
         for x, seeds in enumerate(scores):
             ax.plot([x] * len(seeds), seeds, ".", color=PALETTE[0], alpha=0.5)
-        ax.plot(range(len(scores)), [np.mean(seeds) for seeds in scores], color=PALETTE[0])
+        numbers = all(value.replace(".", "").isdigit() for value in values)  # words have no order that a line could follow
+        ax.plot(range(len(scores)), [np.mean(seeds) for seeds in scores], "-" if numbers else "_", color=PALETTE[0], ms=14)
         ax.axhline(np.mean(centre), color=PALETTE[1], ls=":", label=default)
         ax.set(title=setting, xticks=range(len(scores)), xticklabels=list(values))
     for line in axes:
@@ -283,6 +288,7 @@ def confusion(records: list[dict], class_names=()):
         names = list(class_names) or list(map(str, range(len(table))))
         ax.set(title=record["label"], xlabel="cluster", xticks=range(table.shape[1]), yticks=range(len(table)))
         ax.set_yticklabels(names, fontsize=8)
+    axes[0, 0].set_ylabel("class")
     figure.colorbar(drawn, ax=axes[0].tolist(), label="share of the class", fraction=0.04)
     return figure
 
@@ -292,11 +298,15 @@ def exemplars(record: dict, images: np.ndarray, class_names=()):
     found = record["exemplars"]
     columns = len(found["nearest"])
     rows = max(map(len, found["nearest"]))
-    figure, axes = plt.subplots(2 * rows, columns, figsize=(0.75 * columns, 1.5 * rows), squeeze=False)
+    heights = {"height_ratios": [1] * rows + [0.5] + [1] * rows}
+    figure, axes = plt.subplots(
+        2 * rows + 1, columns, figsize=(0.75 * columns, 1.5 * rows + 0.4), squeeze=False, gridspec_kw=heights
+    )
     for ax in axes.flat:
         ax.set_axis_off()
+    axes[rows, 0].text(-0.4, 0.0, "farthest from the centre", fontsize=8)
     for c in range(columns):
-        for offset, picked in ((0, found["nearest"][c]), (rows, found["farthest"][c])):
+        for offset, picked in ((0, found["nearest"][c]), (rows + 1, found["farthest"][c])):
             for r, i in enumerate(picked):
                 axes[offset + r, c].imshow(images[i].transpose(1, 2, 0), interpolation="nearest")
         axes[0, c].set_title(class_names[c] if c < len(class_names) else str(c), fontsize=8)

@@ -184,6 +184,22 @@ def signed(points: float) -> str:
     return f"{points:+.1f}" if abs(points) >= 0.05 else f"{points:+.2f}"
 
 
+def against_prior(records: list[dict]) -> str:
+    """pGJR beside k-means on the prior and on its mean over views, set by set, in a sentence; "not run" without them."""
+    told = []
+    for name, found in by_set(records).items():
+        plain = [r for r in found if r["label"] == "k-means on the prior"]
+        head = [r for r in found if claims.is_pgjr(r)]
+        if plain and head:
+            has = {"pGJR": [r["scores"]["plain"] for r in head], "k-means on the prior": [r["scores"]["plain"] for r in plain],
+                   "on its mean over views": [r["scores"]["view_mean"] for r in plain if "view_mean" in r["scores"]]}  # fmt: skip
+            points = lambda scores, metric: mean_sd(100 * np.mean(s[metric]) for s in scores)  # noqa: E731
+            said = [f"{label} has NMI {points(scores, 'nmi')} and ACC {points(scores, 'acc')}"
+                    for label, scores in has.items() if scores]  # fmt: skip
+            told.append(f"on {name} {', '.join(said)}")
+    return "; ".join(told) or "not run"
+
+
 def bounds(interval: str) -> tuple[float, float]:
     """Low and high of an interval as :func:`comparisons` words it."""
     low, high = map(float, interval.split(" to "))

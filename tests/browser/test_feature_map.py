@@ -31,20 +31,26 @@ def points(page):
     return page.evaluate("document.querySelector('.plot').data.map(t => [t.name, t.x, t.y, t.text])")
 
 
-def test_it_opens_on_the_last_epoch(page):
+def test_it_opens_on_the_last_epoch_of_the_last_method(page):
     assert page.locator("output").inner_text() == "5"
     assert points(page) == [
-        ["cat", [15], [0], ["cat, image 3"]],
+        ["cat", [25], [0], ["cat, image 3"]],
         ["dog", [1, 2], [1, 5], ["dog, image 7", "dog, image 11"]],
     ]
-    assert page.trouble == []
+    assert page.locator("input").get_attribute("aria-valuetext") == "epoch 5" and page.trouble == []
+
+
+def test_nothing_offers_to_upload_it(page):
+    page.locator(".plot").hover()
+    offered = page.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
+    assert offered and not [title for title in offered if "loud" in title or "hare" in title or "pload" in title]
 
 
 def test_the_slider_and_the_menu_change_it(page):
     page.locator("input").fill("0")
-    assert page.locator("output").inner_text() == "0" and points(page)[0][1] == [10]
-    page.locator("select").select_option("</script>GJR")
-    assert points(page)[0][1] == [20]
+    assert page.locator("output").inner_text() == "0" and points(page)[0][1] == [20]
+    page.locator("select").select_option("IDFD")
+    assert points(page)[0][1] == [10]
 
 
 def test_without_plotly_it_says_so(visit, tmp_path):
