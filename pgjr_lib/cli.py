@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pgjr_lib import __version__
 from pgjr_lib.errors import PGJRError
 
 
@@ -31,15 +32,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pgjr", description="Grid Jigsaw Representation: cluster images without labels."
     )
+    parser.add_argument("--version", action="version", version=f"pgjr {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command, summary: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, description=summary)
         sub.set_defaults(command=command)
         return sub
-
-    images = argparse.ArgumentParser(add_help=False)
-    images.add_argument("--skip-corrupt", action="store_true", help="leave unreadable images out and say how many")
 
     sub = add("plan", _plan, "print a profile's runs, hours and disk before anything starts")
     sub.add_argument("--profile", default="embedded")
@@ -54,26 +53,28 @@ def build_parser() -> argparse.ArgumentParser:
         "--not-alone", action="store_true", help="note in the records that their seconds are not to be used"
     )
 
-    sub = commands.add_parser("extract", parents=[images], help="encode images and their views once, with a frozen prior",
+    sub = commands.add_parser("extract", help="encode images and their views once, with a frozen prior",
                               description="Encode images and their views once, with a frozen prior.")  # fmt: skip
     sub.set_defaults(command=_extract)
     sub.add_argument("--profile", help="with --key: one feature folder of a profile")
-    sub.add_argument("--key", help="the feature folder's name, as `pgjr plan` prints it")
+    sub.add_argument("--key", help="with --profile: the feature folder's name")
     sub.add_argument("--dataset", help="a named set, or folder:PATH")
     sub.add_argument("--split", default="test", choices=("train", "test", "all"))
     sub.add_argument("--prior", default="class-name")
     sub.add_argument("--views", type=int, default=8, help="augmented views an image (default 8)")
     sub.add_argument("--out", type=Path, help="the folder to write")
     sub.add_argument("--shard", default="0/1", help="i/n: only part i of n")
+    sub.add_argument("--skip-corrupt", action="store_true", help="leave unreadable images out and say how many")
 
     sub = add("train", _train, "train one run and write its record")
     sub.add_argument(
-        "settings", nargs="+", metavar="FIELD=VALUE", help="fields of a run: method=gjr dataset=digits ..."
+        "settings", nargs="+", metavar="FIELD=VALUE",
+        help="fields of a run: method=gjr dataset=digits backbone=thin image_size=16 epochs=20",
     )
     sub.add_argument("--out", type=Path, default=Path("build/train"), help="folder for features, checkpoint and record")
 
     told = "Cluster all images in a folder; writes clusters.csv, features.safetensors and a page, index.html."
-    sub = commands.add_parser("cluster", parents=[images], help="cluster a folder of images", description=told)
+    sub = commands.add_parser("cluster", help="cluster a folder of images", description=told)
     sub.set_defaults(command=_cluster)
     sub.add_argument("folder", type=Path)
     sub.add_argument("-k", type=int, help="number of clusters (default: a guess, by silhouette and stability)")
@@ -83,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--labels", action="store_true", help="the first level of folders are classes: adds scores")
     sub.add_argument("--epochs", type=int, default=20)
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--out", type=Path, default=Path("clusters"), help="folder to write (default: clusters)")
+    sub.add_argument("--out", type=Path, help="folder to write (default: the images' folder's name and -clusters, here)")
 
     sub = add("pretrain", _pretrain, "train the class-name prior on images and their class names")
     sub.add_argument("images", type=Path, help="folder of class folders named by WordNet id")
@@ -133,6 +134,8 @@ def _extract(options) -> None:
     shard = _shard(options.shard)
     if options.profile:
         wanted = {folder.name: (folder, config) for folder, config in runs.plan(options.profile).features.items()}
+        if not options.key:
+            raise PGJRError(f"extract --profile needs --key: known are {', '.join(wanted)}.")
         if options.key not in wanted:
             raise PGJRError(f"profile {options.profile} has no features {options.key}: known are {', '.join(wanted)}.")
         folder, config = wanted[options.key]
@@ -165,9 +168,10 @@ def _train(options) -> None:
 def _cluster(options) -> None:
     from pgjr_lib.companion.clustering import cluster_folder
 
-    path = cluster_folder(options.folder, options.k, options.out, prior=options.prior, epochs=options.epochs,
-                          seed=options.seed, skip_corrupt=options.skip_corrupt, labelled=options.labels)  # fmt: skip
-    print(f"wrote {path}")
+    out = options.out or Path(f"{options.folder.resolve().name}-clusters")
+    path = cluster_folder(options.folder, options.k, out, prior=options.prior, epochs=options.epochs,
+                          seed=options.seed, labelled=options.labels)  # fmt: skip
+    print(f"wrote {path}{'' if options.k else '; the number of clusters is a guess, -k sets your own'}")
 
 
 def _pretrain(options) -> None:
@@ -181,7 +185,10 @@ def _pretrain(options) -> None:
 
 def _verify(options) -> None:
     for path in options.paths:
-        _check(path)
+        try:
+            _check(path)
+        except (TypeError, AttributeError, LookupError) as error:
+            raise PGJRError(f"{path} has not the form that pgjr writes ({type(error).__name__}: {error}).") from None
         print(f"{path}: whole")
 
 
@@ -195,6 +202,10 @@ def _check(path: Path) -> None:
     if path.is_dir() and (path / "features.safetensors").is_file():  # what `pgjr cluster` wrote
         load_tensors(path / "features.safetensors")
         path = path / "features"
+    if path.is_dir() and not (path / "manifest.json").exists() and (records := sorted(path.glob("*.json"))):
+        for record in records:  # a folder of records
+            read_record(record)
+        return
     path = path / "manifest.json" if path.is_dir() else path
     side = path.with_suffix(".json")
     told = read_json(side) if path == side or side.is_file() else {}
@@ -220,6 +231,8 @@ def _shard(text: str) -> tuple[int, int]:
         part, parts = (int(piece) for piece in text.split("/"))
     except ValueError:
         raise PGJRError(f"--shard {text!r} is not of the form i/n: write for example 0/4.") from None
+    if parts < 1:
+        raise PGJRError(f"--shard {text}: there is at least one part: write for example 0/1.")
     if not 0 <= part < parts:
         raise PGJRError(f"--shard {text}: part {part} does not exist, parts count from 0 to {parts - 1}.")
     return part, parts

@@ -17,7 +17,7 @@ from pgjr_lib.decoding import decode, resized
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import read_json, write_json
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ def load(name, split="test", *, root=None, limit=None, size=None, skip_corrupt=F
     """
     if limit is not None and limit < 1:
         raise PGJRError(f"limit is {limit}, but at least one image is needed: give a positive number or none.")
+    if size is not None and size < 1:
+        raise PGJRError(f"size is {size}, but images need at least one pixel: give a positive number or none.")
     source = _locate(name, split, root)
     digest = checksum(name, split, root=root, limit=limit)
     if source.files:
@@ -163,10 +165,14 @@ class _Source:
 
 def _locate(name, split, root):
     """Find a set's data, or say where it was looked for and how to get it."""
+    if split not in ("train", "test", "all"):
+        raise PGJRError(f"{name} has no split {split!r}: use train, test or all.")
     if name in MADE:
         return _Source(name, "all", Path("."), reader=MADE[name])
     kind, _, place = name.partition(":")
     if kind in ("folder", "images"):
+        if not place:
+            raise PGJRError(f"{name} names no folder: write {name}/path/to/images.")
         base = Path(os.path.expanduser(place))  # Path's own would stop at ~name where there is no such user
         if not base.is_dir():
             raise PGJRError(f"{base} is not a folder: give the path of a folder that holds images.")
@@ -256,7 +262,7 @@ def _load_files(source, digest, limit, size, skip_corrupt):
     if corrupt and not skip_corrupt:
         raise PGJRError(
             f"{corrupt[0][0]} cannot be read ({corrupt[0][1]}): repair or remove it, or leave such images out"
-            " (skip_corrupt=True, or --skip-corrupt of `pgjr cluster` and `pgjr extract`)."
+            " (skip_corrupt=True, or --skip-corrupt of `pgjr extract`)."
         )
     good = [
         (label, path, image, lossy)

@@ -8,7 +8,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pgjr_lib.evaluation import cluster, normalise
@@ -22,8 +22,9 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     """The head of equation 7 on features of any kind, trained by Algorithm 1, clustered by k-means.
 
     A feature matrix has no space in it, so the jigsaw works on a learned map of it (``embedding``), where it has no
-    neighbours to speak of; ``jigsaw=False`` leaves a linear head. Without ``views`` of the samples, instance
-    discrimination sees each sample always the same, and the head has little to learn.
+    neighbours to speak of; ``jigsaw=False`` leaves a linear head. Whether the head gains over k-means on the features
+    themselves depends on the features: compare the two. Without ``views`` of the samples, instance discrimination
+    sees each sample always the same; views that change more than the clusters differ cost.
 
     Args:
         n_clusters: number of clusters.
@@ -35,7 +36,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         temperature: tau_1 of equation 8; sharp (0.1) separates samples, soft (1) keeps what the features had.
         decorrelation: alpha of equation 11.
         n_init: starts of k-means, the best of which is kept.
-        device: where the head is trained, as torch names it.
+        device: where the head is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ...
         random_state: seed, or a numpy random state.
 
     Attributes:
@@ -60,7 +61,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "decorrelation": [Interval(Real, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
-        "device": [StrOptions({"cpu", "cuda", "mps"})],
+        "device": [str],
         "random_state": ["random_state"],
     }
 
@@ -86,12 +87,18 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Args:
             X: (n_samples, n_features) plain features.
             y: ignored.
-            views: (K, n_samples, n_features), the same samples seen in K other ways; every epoch draws one.
+            views: (K, n_samples, n_features), the same samples seen in K other ways; every epoch draws one. In a
+                Pipeline they pass the steps before this one by, so give them as those steps would make them; a
+                grid search cannot split them.
 
         Raises:
-            ValueError: wrong shapes, values that are not finite, fewer samples than clusters.
+            ValueError: wrong shapes, values that are not finite, fewer samples than clusters, an unknown device.
         """
         self._validate_params()
+        try:
+            torch.device(self.device)
+        except RuntimeError:
+            raise ValueError(f"device={self.device!r} is none that torch knows: give for example cpu or cuda:0.") from None
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         views = self._checked_views(views, X)
         if self.n_clusters > len(X):
@@ -138,10 +145,10 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     @property
     def _n_features_out(self):
-        return self.dim
+        return self.cluster_centers_.shape[1]  # of the fit, whatever the parameter says since
 
     def _checked_views(self, views, X):
-        if views is None:
+        if views is None or not len(views):
             return np.empty((0, *X.shape))
         views = check_array(views, allow_nd=True, dtype=[np.float64, np.float32], input_name="views")
         if views.shape[1:] != X.shape:

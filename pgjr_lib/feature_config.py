@@ -23,7 +23,7 @@ class FeatureConfig(BaseModel):
     crop_scale: float = Field(0.2, gt=0, le=1)
     flip: bool = False
     map_channels: int = Field(64, ge=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
 
 def feature_key(config: FeatureConfig, data_checksum: str, weights_checksum: str) -> str:

@@ -90,7 +90,8 @@ def extract(
     chunks = torch.arange(len(data.labels)).split(CHUNK)
     labels = torch.from_numpy(data.labels)
     paths = [folder / f"chunk-{c:05d}.safetensors" for c in range(len(chunks))]
-    for c in _progress(range(index, len(chunks), count), f"{data.name} ({data.split})", CHUNK * (1 + config.views)):
+    missing = [c for c in range(index, len(chunks), count) if not _note(paths[c], projected)]
+    for c in _progress(missing, f"{data.name} ({data.split})", CHUNK * (1 + config.views)):
         _make(paths[c], projected, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]})
     notes = [_note(folder / "pca.safetensors", stamp), *(_note(path, projected) for path in paths)]
     if not all(notes):
@@ -147,6 +148,8 @@ def check_config(config) -> FeatureConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise PGJRError(f"There is no feature setting {field!r}: known are {', '.join(FeatureConfig.model_fields)}.") from None
         raise PGJRError(f"The feature setting {field!r} is wrong: {first['msg']} (got {first['input']!r}).") from None
 
 

@@ -154,9 +154,7 @@ class GridJigsaw(nn.Module):
 
     def divide(self, z: Tensor) -> Tensor:
         """Equations 1 and 2 with padding: (B, C, H, W) -> (B, C, h, w, n*n, g, g)."""
-        if not z.is_floating_point() or self.channels not in (None, z.shape[1]):
-            wanted = "any number of" if self.channels is None else self.channels
-            raise ValueError(f"GridJigsaw: a {z.dtype} map of {z.shape[1]} channels, but {wanted} floating-point ones are needed.")
+        self._check(z)
         return divide_grids(divide_blocks(self._padded(z), self.n * self.g), self.n)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -170,6 +168,14 @@ class GridJigsaw(nn.Module):
         """L_R of equation 11: mean squared error of the regressed grids against the grids, detached; a scalar."""
         grids = self.divide(z)
         return F.mse_loss(self.regress(grids), grids.detach())
+
+    def _check(self, z: Tensor) -> None:
+        if z.ndim != 4:
+            raise ValueError(f"GridJigsaw: a map of shape {tuple(z.shape)} given, but (B, C, H, W) is needed.")
+        if not z.is_floating_point():
+            raise ValueError(f"GridJigsaw: a map of {z.dtype} given, but floating-point numbers are needed.")
+        if self.channels not in (None, z.shape[1]):
+            raise ValueError(f"GridJigsaw: a map of {z.shape[1]} channels given, but {self.channels} are needed.")
 
     def _padded(self, z: Tensor) -> Tensor:
         (H, W), s = z.shape[-2:], self.n * self.g
@@ -192,11 +198,17 @@ class ChannelMix(GridJigsaw):
 
     Groups of n*n channels are mixed by one masked n*n x n*n matrix at every position (channels that fill no
     group are completed by zeros), so it has the jigsaw's parameter count, initialisation and combination, but
-    no space in it.
+    no space in it. It has no matrix of each channel's own: ``channels`` must be None.
     """
+
+    def __init__(self, n=2, g=1, mode="surround", combine="residual", channels=None, pad="reflect"):
+        if channels is not None:
+            raise ValueError("ChannelMix: it mixes channels, so none has a matrix of its own: leave channels None.")
+        super().__init__(n, g, mode, combine, channels, pad)
 
     def divide(self, z: Tensor) -> Tensor:
         """Groups of n*n channels in the place of grids: (B, C, H, W) -> (B, C', 1, 1, n*n, H, W)."""
+        self._check(z)
         B, C, H, W = z.shape
         m = self.n * self.n
         return F.pad(z, (0, 0, 0, 0, 0, -C % m)).reshape(B, -(-C // m), 1, 1, m, H, W)

@@ -49,9 +49,9 @@ def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature:
 
     Args:
         f: (B, d) features on the unit sphere; computed in float32, or float64 if given.
-        index: (B,) int64, each sample's row in the bank.
-        bank: (N, d), the memory bank V; receives no gradient.
-        temperature: tau1 > 0.
+        index: (B,) int64 in [0, N), each sample's row in the bank.
+        bank: (N, d), the memory bank V (a :class:`MemoryBank`'s ``vectors``); receives no gradient.
+        temperature: tau1 > 0, a number; receives no gradient.
         chunk: rows of the bank at a time; changes memory and speed, never the result.
 
     Returns:
@@ -68,6 +68,8 @@ def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature:
         raise ValueError(
             f"index of shape {tuple(index.shape)} must name one bank row for each of {len(f)} >= 1 features."
         )
+    if index.dtype != torch.int64:
+        raise ValueError(f"index is of {index.dtype}, but names rows by int64.")
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, but must be positive.")
     dtype = torch.float64 if f.dtype == torch.float64 else torch.float32
@@ -114,6 +116,8 @@ class MemoryBank(nn.Module):
 
     def __init__(self, size: int, dim: int, momentum: float = 0.5):
         super().__init__()
+        if size < 1 or dim < 1:
+            raise ValueError(f"a bank of {size} vectors of {dim} numbers was asked for, but it needs at least one of each.")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum is {momentum}, but must lie in [0, 1).")
         self.momentum = momentum
@@ -132,8 +136,10 @@ class MemoryBank(nn.Module):
         """Equation 12: v_i <- normalise(mu v_i + (1 - mu) f_i), for the rows ``index`` (B,) and features (B, d).
 
         Raises:
-            ValueError: not one feature of the bank's dimension for each row.
+            ValueError: not one feature of the bank's dimension for each row, or rows not named by int64.
         """
+        if index.dtype != torch.int64:
+            raise ValueError(f"index is of {index.dtype}, but names rows by int64.")
         if f.shape != (len(index), self.vectors.shape[1]):
             raise ValueError(f"features {tuple(f.shape)} are not one row for each of {len(index)} of the bank's rows.")
         mixed = self.momentum * self.vectors[index] + (1 - self.momentum) * f.to(self.vectors.dtype)

@@ -286,9 +286,10 @@ def _download(name, known) -> str:
             socket.create_connection((urlparse(constants.ENDPOINT).hostname, 443), timeout=10).close()
         return download_pretrained(known)
     except Exception as error:
+        why = "no connection" if isinstance(error, OSError) else type(error).__name__
         raise PGJRError(
-            f"{name} is not here and could not be fetched ({type(error).__name__}): set PGJR_WEIGHTS"
-            f" to a folder with {name.replace('/', '--')}.safetensors and its sidecar, or use class-name."
+            f"{name} is not here and could not be fetched ({why}): connect to the network, or set PGJR_WEIGHTS"
+            f" to a folder with {name.replace('/', '--')}.safetensors and a .json beside it that describes it, or use class-name."
         ) from error
 
 

@@ -113,6 +113,7 @@ def _epoch_seed(epoch: int, options: TrainingOptions) -> int:
     return 1_000_003 * options.seed + epoch  # so that a resumed epoch draws what it would have drawn
 
 
+@torch.enable_grad()  # whoever calls it
 def fit(
     model: nn.Module,
     source,
@@ -169,7 +170,8 @@ def fit(
             means = (sums / max(batches, 1)).tolist()
             if not torch.isfinite(sums).all():
                 raise PGJRError(
-                    f"the loss is not finite in epoch {epoch + 1}: lower lr ({options.lr}) or raise tau1 ({options.tau1})."
+                    f"the loss is not finite in epoch {epoch + 1}: lower the learning rate (lr, {options.lr})"
+                    f" or raise the temperature (tau1, {options.tau1})."
                 )
             before = history[-1]["seconds"] if history else 0.0
             row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - started}
@@ -194,12 +196,19 @@ def _noted_input(jigsaw: nn.Module | None) -> Iterator[dict[str, Tensor]]:
 
 @torch.no_grad()
 def embed(model: nn.Module, source, batch_size: int = 512) -> Tensor:
-    """The features of the plain samples, in evaluation mode: (N, d) float32 on the CPU."""
+    """The features of the plain samples, in evaluation mode: (N, d) float32 on the CPU.
+
+    Raises:
+        PGJRError: they are not finite, as after a training that diverged while its loss still was.
+    """
     device, training = next(model.parameters()).device, model.training
     model.eval()
     parts = [model(*source.plain(i.to(device))).float().cpu() for i in torch.arange(len(source)).split(batch_size)]
     model.train(training)
-    return torch.cat(parts)
+    features = torch.cat(parts)
+    if not torch.isfinite(features).all():
+        raise PGJRError("the features are not finite: lower the learning rate or raise the temperature.")
+    return features
 
 
 def save(path: Path, identity: str, model, bank, optimizer, history: list[dict]) -> None:

@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,17 +74,41 @@ def test_cluster_refuses_a_k_that_cannot_be(photos, tmp_path, capsys, k):
     assert f"k={k} clusters were asked for 24 images" in said(capsys)
 
 
-def test_cluster_names_a_corrupt_image_and_skips_it_only_when_told(photos, tmp_path, capsys):
+def test_cluster_leaves_damaged_images_out_and_names_them(photos, tmp_path, capsys):
     (photos / "dark" / "05.png").write_bytes(b"no image")
-    command = ["cluster", str(photos), "-k", "2", "--epochs", "1", "--out", str(tmp_path / "out")]
+    (photos / "light" / "07.png").write_bytes(b"")
+    assert main(["cluster", str(photos), "-k", "2", "--epochs", "1", "--out", str(tmp_path / "out")]) == 0
+    assert "Left out, as they are damaged: (2) dark/05.png, light/07.png." in capsys.readouterr().err
+    assert len((tmp_path / "out" / "clusters.csv").read_text().splitlines()) == 23
+    assert "light/07.png" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_extract_names_a_corrupt_image_and_skips_it_only_when_told(photos, tmp_path, capsys):
+    (photos / "dark" / "05.png").write_bytes(b"no image")
+    command = ["extract", "--dataset", f"images:{photos}", "--split", "all", "--views", "1", "--out", str(tmp_path / "out")]
     assert main(command) == 2
     assert "05.png" in (sentence := said(capsys)) and "--skip-corrupt" in sentence
     assert main([*command, "--skip-corrupt"]) == 0
-    assert "1 corrupt image left out" in "".join(capsys.readouterr())
-    assert len((tmp_path / "out" / "clusters.csv").read_text().splitlines()) == 24
 
 
-def test_cluster_of_an_empty_folder_and_of_too_few_images(tmp_path, capsys):
+def test_cluster_writes_over_nothing_but_its_own(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["cluster", str(photos), "-k", "2", "--epochs", "1"]
+    assert main(command) == 0 and main(command) == 0
+    assert (tmp_path / "photos-clusters" / "index.html").is_file()
+    shutil.copytree(photos, tmp_path / "others")
+    page = (tmp_path / "photos-clusters" / "index.html").read_bytes()
+    capsys.readouterr()
+    assert main(["cluster", "others", "-k", "2", "--epochs", "1", "--out", "photos-clusters"]) == 2
+    assert "photos-clusters holds clusters.csv, which was not made from others: name another folder" in said(capsys)
+    assert (tmp_path / "photos-clusters" / "index.html").read_bytes() == page
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    assert main([*command, "--out", "site"]) == 2 and (tmp_path / "site" / "index.html").read_text() == "mine"
+
+
+def test_cluster_of_an_empty_folder_and_of_too_few_images(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     assert main(["cluster", str(tmp_path / "empty"), "-k", "2"]) == 2
     assert "holds no images" in said(capsys)
@@ -200,12 +226,47 @@ def test_a_file_where_a_folder_should_be_is_one_sentence(photos, tmp_path, capsy
     [
         (["method=idfd", "beta=1.0"], "beta=1.0 weights the jigsaw's own loss, but this run has no jigsaw"),
         (["method=gjr", "n=9", "g=3"], "n=9, g=3: GridJigsaw: a map of 2x2 is too small for blocks of 27x27"),
+        (["method=gjr", "jigsaw=dense", "per_channel=true"], "jigsaw=dense mixes channels"),
+        (["method=gjr", "g=1", "lr=1e6"], "not finite"),
+        (["method=gjr", "seed=100000000000000"], "seed is 100000000000000, but"),
+        (["method=gjr", "n=1000"], "n is 1000, but"),
     ],
 )
 def test_train_refuses_what_no_run_can_be(settings, sentence, tmp_path, capsys):
     common = ["dataset=digits", "split=all", "limit=64", "image_size=8", "backbone=thin", "epochs=1"]
     assert main(["train", *settings, *common, "--out", str(tmp_path)]) == 2
     assert sentence in said(capsys) and not list(tmp_path.rglob("*.json"))
+
+
+def test_train_names_the_field_that_is_missing(capsys):
+    assert main(["train", "method=gjr"]) == 2
+    assert "dataset is missing: add it" in said(capsys)
+
+
+def test_a_last_batch_of_one_image_is_no_trouble(tmp_path):
+    settings = "method=idfd dataset=digits split=all image_size=8 epochs=1 limit=65 batch_size=64 backbone=thin".split()
+    assert main(["train", *settings, "--out", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("record.json", '{"config": {}, "scores": {}, "provenance": 5}'),
+     ("manifest.json", '{"files": [1], "config": {}, "class_names": []}'),
+     ("manifest.json", '{"files": {}, "config": {"views": 0}, "class_names": []}')],
+)  # fmt: skip
+def test_verify_judges_what_is_damaged_in_any_way(name, text, tmp_path, capsys):
+    (tmp_path / name).write_text(text)
+    assert main(["verify", str(tmp_path / name)]) == 2
+    assert name in said(capsys)
+
+
+def test_verify_takes_a_folder_of_records(tmp_path, capsys):
+    results = Path(__file__).parent.parent / "results"
+    for path in sorted(results.glob("*.json"))[:3]:
+        shutil.copy(path, tmp_path)
+    assert main(["verify", str(tmp_path)]) == 0
+    next(tmp_path.glob("*.json")).write_text("{}")
+    assert main(["verify", str(tmp_path)]) == 2
 
 
 def test_a_prior_verifies_against_the_file_beside_it(capsys, tmp_path):

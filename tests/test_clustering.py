@@ -13,6 +13,7 @@ from PIL import Image
 from pgjr_lib import datasets
 from pgjr_lib.cli import main
 from pgjr_lib.companion import clustering
+from pgjr_lib.companion.guess import guess_k, worth
 from pgjr_lib.decoding import decode
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import load_tensors
@@ -46,7 +47,7 @@ def run(photos, out, *more):
 
 def test_it_clusters_nested_folders_without_labels_and_tells_what_it_skipped(photos, tmp_path, capsys):
     assert run(photos, tmp_path / "out", "-k", "3") == 0
-    assert "2 files are no images this can read and were skipped: clip.mp4, roll 0/x.heic." in capsys.readouterr().err
+    assert "Skipped, as they are no images this can read: (2) clip.mp4, roll 0/x.heic." in capsys.readouterr().err
     rows = list(csv.DictReader((tmp_path / "out" / "clusters.csv").open()))
     kinds = {row["cluster"]: {name["file"][-5] for name in rows if name["cluster"] == row["cluster"]} for row in rows}
     assert len(rows) == 36 and sorted(map(len, kinds.values())) == [1, 1, 1]  # three colours, three clusters
@@ -62,7 +63,7 @@ def test_without_k_it_guesses_and_says_so(photos, tmp_path):
     assert run(photos, tmp_path / "out") == 0
     data, _ = page_data(tmp_path / "out")
     assert [row["k"] for row in data["about"]["guess"]][:3] == [2, 3, 4]
-    best = max(data["about"]["guess"], key=lambda row: row["silhouette"] * row["stability"])
+    best = max(data["about"]["guess"], key=lambda row: (row["silhouette"] - row["one_cloud"]) * row["stability"])
     assert best["k"] == len(data["sizes"]) == 3
 
 
@@ -140,7 +141,7 @@ def test_links_in_a_circle_and_odd_names_are_no_trouble(photos, tmp_path, capsys
 def test_more_clusters_than_readable_images_is_one_sentence(photos, tmp_path, capsys):
     for path in sorted(photos.rglob("*.png"))[5:]:
         path.write_bytes(b"no image")
-    assert run(photos, tmp_path / "out", "-k", "6", "--skip-corrupt") == 2
+    assert run(photos, tmp_path / "out", "-k", "6") == 2
     assert "k=6 clusters were asked for 5 readable images: choose k from 2 to 5." in capsys.readouterr().err
 
 
@@ -157,7 +158,7 @@ def test_a_folder_with_unreadable_classes_keeps_its_names_in_place(photos, tmp_p
     for i, path in enumerate(sorted((photos / "roll 1").rglob("*.png"))):
         (photos / f"roll {2 + i % 2}").mkdir(exist_ok=True)
         path.rename(photos / f"roll {2 + i % 2}" / path.name)
-    assert run(photos, tmp_path / "out", "-k", "3", "--labels", "--skip-corrupt") == 0
+    assert run(photos, tmp_path / "out", "-k", "3", "--labels") == 0
     scores = page_data(tmp_path / "out")[0]["about"]["scores"]
     assert scores["classes"] == ["roll 2", "roll 3"] and len(scores["confusion"]) == 2
 
@@ -171,18 +172,34 @@ def test_a_page_of_many_images_shows_the_ends_of_every_cluster(monkeypatch):
     assert {own[distance[own].argmin()], own[distance[own].argmax()]} <= set(shown)
 
 
-def test_copies_of_one_picture_get_a_page(tmp_path):
+def test_a_stopped_training_of_other_images_starts_again(photos, tmp_path, monkeypatch, capsys):
+    fit = clustering.fit
+
+    def stopped(*arguments, **named):
+        fit(*arguments, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clustering, "fit", stopped)
+    assert run(photos, tmp_path / "out", "-k", "3") == 130
+    monkeypatch.setattr(clustering, "fit", fit)
+    shutil.copy(photos / "roll 0" / "deep" / "00-0.png", photos / "one more.png")
+    assert run(photos, tmp_path / "out", "-k", "3") == 0
+    assert "the head is trained from its start" in capsys.readouterr().err
+    assert page_data(tmp_path / "out")[0]["total"] == 37
+
+
+def test_copies_of_one_picture_are_no_clusters(tmp_path, capsys):
     for i in range(6):
         (tmp_path / "same").mkdir(exist_ok=True)
         Image.new("RGB", (40, 40), (200, 30, 30)).save(tmp_path / "same" / f"{i}.png")
-    assert run(tmp_path / "same", tmp_path / "out", "-k", "2") == 0
-    assert len(page_data(tmp_path / "out")[0]["images"]) == 6
+    assert run(tmp_path / "same", tmp_path / "out", "-k", "2") == 2
+    assert "has 1 different images, the others are copies" in capsys.readouterr().err
 
 
 def test_an_output_inside_the_folder_hides_no_file_of_the_users(photos, capsys):
     for _ in range(2):
         assert run(photos, photos, "-k", "3") == 0
-        assert "2 files are no images this can read and were skipped: clip.mp4" in capsys.readouterr().err
+        assert "Skipped, as they are no images this can read: (2) clip.mp4" in capsys.readouterr().err
 
 
 def test_a_line_end_in_a_name_stays_in_its_row(photos, tmp_path):
@@ -193,5 +210,13 @@ def test_a_line_end_in_a_name_stays_in_its_row(photos, tmp_path):
 
 
 def test_instability_is_no_merit_where_clusters_are_not_apart():
-    rows = [{"k": 2, "silhouette": -0.1, "stability": 1.0}, {"k": 3, "silhouette": -0.2, "stability": 0.0}]
-    assert max(rows, key=clustering._apart_and_stable)["k"] == 2
+    rows = [{"k": 2, "silhouette": -0.1, "one_cloud": 0.0, "stability": 1.0},
+            {"k": 3, "silhouette": -0.2, "one_cloud": 0.0, "stability": 0.0}]  # fmt: skip
+    assert max(rows, key=worth)["k"] == 2
+
+
+@pytest.mark.parametrize("k", [3, 6])
+def test_the_guess_finds_as_many_clouds_as_there_are(k):
+    draw = np.random.default_rng(0)
+    points = np.repeat(2 * np.eye(16)[:k], 60, 0) + 0.4 * draw.standard_normal((60 * k, 16))
+    assert max(guess_k(points), key=worth)["k"] == k

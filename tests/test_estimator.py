@@ -98,3 +98,22 @@ def test_a_large_offset_is_no_trouble():
     X, y = make_blobs(60, 4, centers=[[0] * 4, [9] * 4], random_state=0)
     found = PGJRClustering(n_clusters=2, epochs=2, random_state=0).fit_predict(X + 1e9)
     assert adjusted_rand_score(y, found) == 1
+
+
+def test_views_of_no_kind_are_none_and_names_follow_the_fit():
+    X = np.random.default_rng(0).normal(size=(60, 6))
+    found = PGJRClustering(3, epochs=1, random_state=0).fit(X, views=np.empty((0, 60, 6)))
+    assert (found.labels_ == PGJRClustering(3, epochs=1, random_state=0).fit_predict(X)).all()
+    found.set_params(dim=7)
+    assert len(found.get_feature_names_out()) == found.transform(X).shape[1] == 128
+    with pytest.raises(NotFittedError):
+        PGJRClustering(3).get_feature_names_out()
+
+
+def test_it_trains_where_gradients_are_off_and_names_an_unknown_device():
+    X = np.random.default_rng(0).normal(size=(60, 6))
+    with torch.no_grad():
+        off = PGJRClustering(3, epochs=1, random_state=0).fit_predict(X)
+    assert (off == PGJRClustering(3, epochs=1, random_state=0).fit_predict(X)).all()
+    with pytest.raises(ValueError, match="device='gpu' is none that torch knows"):
+        PGJRClustering(3, device="gpu").fit(X)

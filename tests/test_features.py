@@ -160,7 +160,7 @@ def test_keys_change_with_everything_that_counts():
 
 
 def test_bad_settings_are_named(tmp_path):
-    with pytest.raises(PGJRError, match="'vews' is wrong"):
+    with pytest.raises(PGJRError, match="no feature setting 'vews': known are .*views"):
         extract({**CONFIG, "vews": 3}, tmp_path)
     with pytest.raises(PGJRError, match="'views' is wrong.*got 'many'"):
         extract({**CONFIG, "views": "many"}, tmp_path)

@@ -251,12 +251,13 @@ def test_unknown_options_are_refused(options, message):
 
 
 @pytest.mark.parametrize("n", [2, 3])
-@pytest.mark.parametrize("channels", [None, 2])
-def test_channel_mix_has_exactly_the_jigsaws_parameters(n, channels):
+def test_channel_mix_has_exactly_the_jigsaws_parameters(n):
     def shapes(module):
         return {name: p.shape for name, p in module.named_parameters()}
 
-    assert shapes(ChannelMix(n, channels=channels)) == shapes(GridJigsaw(n, channels=channels))
+    assert shapes(ChannelMix(n)) == shapes(GridJigsaw(n))
+    with pytest.raises(ValueError, match="none has a matrix of its own: leave channels None"):
+        ChannelMix(n, channels=8)
 
 
 @pytest.mark.parametrize("C", [4, 8, 6])
@@ -290,10 +291,13 @@ def test_permuted_equals_permuting_by_hand():
 
 
 def test_maps_of_other_channels_or_of_integers_are_refused():
-    with pytest.raises(ValueError, match="of 1 channels, but 64"):
+    with pytest.raises(ValueError, match="of 1 channels given, but 64"):
         GridJigsaw(channels=64)(torch.randn(2, 1, 4, 4))
-    with pytest.raises(ValueError, match="torch.uint8 map"):
+    with pytest.raises(ValueError, match="a map of torch.uint8"):
         GridJigsaw()(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    for operator in (GridJigsaw(), ChannelMix()):
+        with pytest.raises(ValueError, match=r"a map of shape \(3, 4, 4\) given, but \(B, C, H, W\)"):
+            operator(torch.zeros(3, 4, 4))
 
 
 @pytest.mark.parametrize("build", [GridJigsaw, ChannelMix])

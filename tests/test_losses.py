@@ -234,3 +234,15 @@ def test_a_bank_takes_only_what_fits_its_rows():
         bank.update(torch.arange(3), torch.ones(1, 3))
     with pytest.raises(ValueError, match="at least one row"):
         feature_decorrelation(torch.ones(0, 3), 2.0)
+
+
+def test_rows_are_named_by_int64_and_a_bank_holds_something():
+    f, bank = torch.nn.functional.normalize(torch.randn(3, 4), dim=1), MemoryBank(6, 4)
+    for index in (torch.tensor([0.0, 1.0, 2.0]), torch.tensor([True, False, True]), torch.tensor([0, 1, 2], dtype=torch.uint8)):
+        with pytest.raises(ValueError, match="names rows by int64"):
+            instance_discrimination(f, index, bank.vectors, 1.0)
+        with pytest.raises(ValueError, match="names rows by int64"):
+            bank.update(index, f)
+    for size, dim in ((0, 4), (6, 0)):
+        with pytest.raises(ValueError, match="it needs at least one of each"):
+            MemoryBank(size, dim)

@@ -129,7 +129,7 @@ def test_the_library_stays_small():
     too_long = {path.name: n for path in LIBRARY if (n := len(path.read_text().splitlines())) > 400}
     assert not too_long
     core = [path for path in LIBRARY if "companion" not in path.parts]
-    assert sum(map(lines_of_code, core)) <= 1850  # the model and what it needs, the estimator included
+    assert sum(map(lines_of_code, core)) <= 1900  # the model and what it needs, the estimator included
     # The book's tools come on top; nothing may be added to them without taking this number in hand.
     assert sum(map(lines_of_code, LIBRARY)) <= 4050
 

@@ -166,7 +166,7 @@ def test_damaged_checkpoints_are_refused_and_a_pickle_is_never_opened(tmp_path, 
 
 def test_a_loss_that_is_not_finite_is_told_in_a_sentence(feature_source):
     model, bank = head()
-    with pytest.raises(PGJRError, match="not finite in epoch 1: lower lr"), torch.no_grad():
+    with pytest.raises(PGJRError, match="not finite in epoch 1: lower the learning rate"), torch.no_grad():
         model.project.weight[0, 0] = float("nan")
         with torch.enable_grad():
             fit(model, feature_source, bank, OPTIONS)

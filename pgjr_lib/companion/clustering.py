@@ -10,61 +10,63 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from pgjr_lib import datasets, evaluation, features
 from pgjr_lib.companion.execute import default_device, refuse_seen, start_head, training_options
+from pgjr_lib.companion.guess import guess_k, worth
 from pgjr_lib.companion.pages import fill, script_data
 from pgjr_lib.companion.runs import RunConfig, key, validated
 from pgjr_lib.companion.snapshots import plane
 from pgjr_lib.decoding import thumbnails
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.storage import atomic_write, save_tensors
+from pgjr_lib.storage import atomic_write, load_tensors, read_json, save_tensors, write_json
 from pgjr_lib.training import embed, fit
 
-CANDIDATES = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)  # numbers of clusters that are tried where none is given
-STABILITY_SEEDS = 3
-MAP_IMAGES, THUMBNAIL = 4000, 72  # images on the page's map, and the side of their thumbnails
+MAP_IMAGES, THUMBNAIL = 4000, 96  # images on the page's map, and the side of their thumbnails
+OWNER = "made-from.json"  # whose results a folder holds, so that they are not lost to those of another
 WRITTEN = ("clusters.csv", "features.safetensors", "checkpoint.safetensors", "index.html", "features")
 TEMPLATE = Path(__file__).parent / "clusters.html"
 
 
 def cluster_folder(
-    folder: Path, k: int | None, out: Path, *, prior: str, epochs: int, seed: int, skip_corrupt: bool, labelled: bool
+    folder: Path, k: int | None, out: Path, *, prior: str, epochs: int, seed: int, labelled: bool
 ) -> Path:
     """Encode, train the head, cluster; writes ``clusters.csv``, ``features.safetensors``, ``index.html`` to ``out``.
 
-    A stopped run goes on from its last encoded chunk or trained epoch.
+    A stopped run goes on from its last encoded chunk or trained epoch. Images that cannot be read are left out and
+    listed.
 
     Args:
         folder: searched with all folders in it.
-        k: number of clusters; None guesses one (:func:`guess_k`).
+        k: number of clusters; None guesses one (:func:`guess.guess_k`).
         labelled: the first level of folders are classes: scores and a confusion matrix are added.
 
     Returns:
         The path of index.html. clusters.csv has a row an image: file, cluster, distance to the cluster's centre.
 
     Raises:
-        PGJRError: no or too few images, unreadable ones, k out of range, a prior that cannot be had.
+        PGJRError: no or too few images, k out of range, a prior that cannot be had, an ``out`` that holds something else.
     """
     images, others = datasets.list_images(folder) if folder.is_dir() else ([], [])
-    home = os.path.realpath(out)  # where it lies in the folder, an earlier run's files are not the user's
-    others = [path for path in others if Path(os.path.relpath(os.path.realpath(path), home)).parts[0] not in WRITTEN]
-    skipped = [str(path.relative_to(folder)).encode(errors="replace").decode() for path in others]
-    if others:
-        names = ", ".join(skipped[:10])
-        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
-        print(f"{len(others)} files are no images this can read and were skipped: {names}{more}.", file=sys.stderr)
     if folder.is_dir() and k is not None and not 2 <= k <= len(images):
         raise PGJRError(f"k={k} clusters were asked for {len(images)} images: choose k from 2 to {len(images)}.")
+    home = os.path.realpath(out)  # where it lies in the folder, an earlier run's files are not the user's
+    others = [path for path in others if Path(os.path.relpath(os.path.realpath(path), home)).parts[0] not in (*WRITTEN, OWNER)]
+    skipped = [str(path.relative_to(folder)).encode(errors="replace").decode() for path in others]
+    if others:
+        print(f"Skipped, as they are no images this can read: {_named(skipped)}.", file=sys.stderr)
+        if any(path.suffix.lower() in (".heic", ".heif") for path in others):
+            print("HEIC has to be converted, to JPEG for example.", file=sys.stderr)
     fields = {"method": "pgjr", "dataset": f"{'folder' if labelled else 'images'}:{folder}", "split": "all",
               "prior": prior, "epochs": epochs, "seed": seed, "batch_size": 256, "lr": 0.006, "tau1": 1.0}  # fmt: skip
     run = validated(RunConfig, fields, "cluster")
     device = default_device()
-    found = features.extract(run.features(), out / "features", device=device, skip_corrupt=skip_corrupt)
+    _own(out, folder)
+    found = features.extract(run.features(), out / "features", device=device, skip_corrupt=True)
     paths, note = found.manifest["paths"], found.manifest["data"]["note"]
-    if note:
-        print(note, file=sys.stderr)
+    damaged = sorted({path.relative_to(folder).as_posix() for path in images} - set(paths))
+    if damaged:
+        print(f"Left out, as they are damaged: {_named(damaged)}.", file=sys.stderr)
     if len(paths) < 3:
         raise PGJRError(f"{folder} has {len(paths)} readable images: at least three are needed to cluster.")
     if k is not None and k > len(paths):
@@ -72,8 +74,11 @@ def cluster_folder(
     if labelled:
         refuse_seen(prior, run.dataset, found.class_names)
     points = torch.from_numpy(_trained(run, found, out, device))
+    different = len(np.unique(points.numpy().round(5), axis=0))
+    if different < (k or 3):
+        raise PGJRError(f"{folder} has {different} different images, the others are copies: that is too few to cluster.")
     table = guess_k(points.numpy(), seed) if k is None else []
-    k = k or max(table, key=_apart_and_stable)["k"]
+    k = k or max(table, key=worth)["k"]
     result = evaluation.cluster(points.numpy(), k, seed)
     distance = result.transform(evaluation.normalise(points.numpy())).min(1)
     text = io.StringIO()
@@ -90,39 +95,11 @@ def cluster_folder(
         scores |= {"confusion": evaluation.contingency_matrix(truth, result.labels_).tolist(),
                    "classes": [found.class_names[c] for c in np.unique(truth)]}  # fmt: skip
     about = {"folder": folder.resolve().name, "prior": prior, "supervision": found.manifest["weights"]["supervision"],
-             "note": note, "skipped": skipped, "epochs": epochs,
+             "note": note, "skipped": skipped, "damaged": damaged, "beside": os.path.relpath(folder, out), "epochs": epochs,
              "seed": seed, "guess": table, "scores": scores}  # fmt: skip
     atomic_write(out / "index.html", page(folder, paths, points.numpy(), result.labels_, distance, about))
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return out / "index.html"
-
-
-def guess_k(points: np.ndarray, seed: int = 0) -> list[dict]:
-    """How many clusters? A guess: silhouette (at most 2,000 points) and agreement (ARI) of k-means over three seeds.
-
-    Args:
-        points: (N, d) features.
-
-    Returns:
-        One dict a candidate k: ``k``, ``silhouette`` in [-1, 1], ``stability`` in about [0, 1].
-    """
-    points = evaluation.normalise(points)
-    sample = np.random.default_rng(seed).permutation(len(points))[:2000]
-    rows = []
-    for k in (k for k in CANDIDATES if k < len(points)):
-        labels = [evaluation.cluster(points, k, seed + i, n_init=3).labels_ for i in range(STABILITY_SEEDS)]
-        pairs = [(a, b) for a in range(STABILITY_SEEDS) for b in range(a)]
-        stability = float(np.mean([adjusted_rand_score(labels[a], labels[b]) for a, b in pairs]))
-        apart = -1.0
-        if len(np.unique(labels[0][sample])) > 1:
-            apart = float(silhouette_score(points[sample], labels[0][sample]))
-        rows.append({"k": k, "stability": round(stability, 3), "silhouette": round(apart, 3)})
-    return rows
-
-
-def _apart_and_stable(row: dict) -> tuple[float, float]:
-    """What a candidate k is judged by: the product, and of equals the silhouette; negative ones count as nothing."""
-    return max(row["silhouette"], 0) * max(row["stability"], 0), row["silhouette"]
 
 
 def page(
@@ -140,6 +117,28 @@ def page(
     ]  # fmt: skip
     data = {"about": about, "sizes": np.bincount(clusters).tolist(), "images": rows, "total": len(paths)}
     return fill(TEMPLATE, {"title": html.escape(about["folder"]), "data": script_data(data)})
+
+
+def _named(names: list[str]) -> str:
+    """The first ten of ``names`` and how many more, after their number."""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"({len(names)}) {', '.join(names[:10])}{more}"
+
+
+def _own(out: Path, folder: Path) -> None:
+    """Mark ``out`` as the place of ``folder``'s results.
+
+    Raises:
+        PGJRError: it is a file, or holds something of that name that was made from another folder, or by hand.
+    """
+    if out.exists() and not out.is_dir():
+        raise PGJRError(f"{out} is a file: name a folder by --out.")
+    owner, own = out / OWNER, {"folder": os.path.realpath(folder)}
+    there = [name for name in WRITTEN if (out / name).exists()]
+    if there and not (owner.is_file() and read_json(owner) == own):
+        raise PGJRError(f"{out} holds {there[0]}, which was not made from {folder}: name another folder by --out, or remove it.")
+    if folder.is_dir():
+        write_json(owner, own)
 
 
 def _shown(clusters: np.ndarray, distance: np.ndarray) -> np.ndarray:
@@ -162,5 +161,8 @@ def _trained(run: RunConfig, found: features.FeatureSet, out: Path, device: str)
 
     identity = f"{key(run)}-{len(source)}"
     checkpoint = out / "checkpoint.safetensors"
+    if checkpoint.exists() and load_tensors(checkpoint)[1].get("identity") != identity:
+        print("the images or settings have changed: the head is trained from its start.", file=sys.stderr)
+        checkpoint.unlink()
     fit(model, source, bank, training_options(run), checkpoint=checkpoint, identity=identity, on_epoch=told)
     return embed(model, source).numpy()

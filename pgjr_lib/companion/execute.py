@@ -124,9 +124,9 @@ def start_head(run: RunConfig, found: features.FeatureSet, device: str) -> tuple
 
 
 def training_options(run: RunConfig) -> TrainingOptions:
-    """What a run says of its training; a head's BatchNorm needs batches of a sound size."""
+    """What a run says of its training; a head's BatchNorm needs batches of a sound size, a CNN's at least two."""
     names = {option.name for option in fields(TrainingOptions)} - {"smallest_batch"}
-    sound = SOUND_BATCH if run.method == "pgjr" else 1
+    sound = SOUND_BATCH if run.method == "pgjr" else 2
     return TrainingOptions(**{name: getattr(run, name) for name in names}, smallest_batch=sound)
 
 

@@ -61,8 +61,8 @@ class RunConfig(Strict):
     jigsaw: Switch = "on"
     mode: Literal["surround", "reference", "sequential"] = "surround"
     combine: Literal["residual", "replace", "concat"] = "residual"
-    n: int = Field(2, ge=2)
-    g: int = Field(1, ge=1)
+    n: int = Field(2, ge=2, le=64)
+    g: int = Field(1, ge=1, le=1024)
     per_channel: bool = False
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(128, ge=2)
@@ -74,10 +74,10 @@ class RunConfig(Strict):
     bank_momentum: float = Field(0.5, ge=0, lt=1)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
-    dim: int = Field(128, ge=2)
+    dim: int = Field(128, ge=2, le=65536)
     precision: Literal["fp32", "bf16"] = "fp32"
     eval_every: int = Field(1, ge=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     landscape: int = Field(0, ge=0)
     exemplars: int = Field(0, ge=0)
     snapshots: int = Field(0, ge=0)
@@ -100,6 +100,8 @@ class RunConfig(Strict):
             return f"method={self.method} needs a prior: add for example prior=class-name"
         if self.method in ("prior", "pgjr") and (self.image_size or 8) < 8:  # FeatureConfig's bound
             return f"image_size is {self.image_size}, but a prior needs 8 or more"
+        if self.jigsaw == "dense" and self.per_channel:
+            return "jigsaw=dense mixes channels, so it has no weights of each channel's own: leave per_channel off"
 
     def features(self) -> FeatureConfig | None:
         """The features this run stands on; None for methods that read pixels."""

@@ -128,6 +128,8 @@ def validated(model: type[Strict], raw, where: str) -> Strict:
         if first["type"] == "extra_forbidden":
             hint = _hint(first["loc"][-1], _model_at(model, first["loc"]).model_fields)
             raise PGJRError(f"{where}: unknown key {place}{hint}") from None
+        if first["type"] == "missing":
+            raise PGJRError(f"{where}: {place} is missing: add it.") from None
         raise PGJRError(f"{where}: {place or 'the file'} is {first['input']!r}, but: {first['msg']}.") from None
     if isinstance(made, RunConfig) and (mistake := made.mistake()):
         raise PGJRError(f"{where}: {mistake}.")

@@ -21,7 +21,8 @@ def report(tmp_path_factory):
         paths.append(f"picture {i:03d}.png")
     points = np.eye(16)[clusters] + 0.05 * rng.standard_normal((120, 16))
     about = {"folder": folder.name, "prior": "none", "supervision": "none", "note": "", "skipped": ["film.mp4"], "epochs": 0,
-             "seed": 0, "guess": [{"k": 3, "silhouette": 0.9, "stability": 1.0}], "scores": {}}  # fmt: skip
+             "damaged": ["half.jpg"], "beside": ".", "seed": 0, "scores": {},
+             "guess": [{"k": 3, "silhouette": 0.9, "one_cloud": 0.1, "stability": 1.0}]}  # fmt: skip
     path = folder / "index.html"
     path.write_text(clustering.page(folder, paths, points, clusters, rng.random(120), about))
     return path
@@ -100,6 +101,35 @@ def test_the_map_leads_to_an_image_by_click_and_by_enter(visit, report):
     pointed = page.locator("#tip").get_attribute("data-file")
     page.keyboard.press("Enter")
     assert focused(page) == pointed
+
+
+def test_a_picture_is_shown_larger_with_its_name_and_a_link_to_the_file(visit, report):
+    page = visit(report)
+    first = page.locator("section.cluster img").first
+    first.click()
+    dialog = page.locator("dialog[open]")
+    assert dialog.locator("a").inner_text() == first.get_attribute("alt")
+    assert page.evaluate("document.querySelector('dialog a').href") == (report.parent / first.get_attribute("alt")).as_uri()
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+
+
+def test_the_map_shows_the_pictures_themselves(visit, report):
+    page = visit(report)
+    page.locator("#pictures").click()
+    page.wait_for_selector("#pictures[aria-pressed=true]")
+    file, x, y = page.evaluate("(([key, i]) => [i.file, ...key.split(',').map(v => v * STEP)])([...taken][0])")
+    box = page.locator("#plane").bounding_box()
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    assert page.locator("#tip").get_attribute("data-file") == file
+    shot = Image.open(io.BytesIO(page.locator("#plane").screenshot())).convert("RGB").getpixel((int(x), int(y)))
+    assert np.argmax(shot) == int(file.split()[1][:3]) % 3 and page.trouble == []
+
+
+def test_it_tells_what_was_left_out(visit, report):
+    page = visit(report)
+    summaries = page.locator("#extra summary").all_inner_texts()
+    assert "Files that are no images this can read: 1" in summaries and "Damaged images, left out: 1" in summaries
 
 
 def test_sizes_lead_to_the_clusters(visit, report):
