@@ -18,7 +18,7 @@ def cards(records: dict[str, list[dict]]) -> str:
             for where, verdict in (("the paper’s setting", row["paper"]), ("our stand-in", row["stand_in"]))
         )
         told = seen(claim.number, [r for r in own if claims.on_papers_setting(r)] or own)
-        numbers = "".join(f"<li>{html.escape(part)}</li>" for part in row["evidence"].split("; "))
+        numbers = "".join(f"<li>{html.escape(part)}</li>" for part in _by_line(row["evidence"]))
         made.append(
             f'<div class="claim"><p class="said">{claim.number}. {html.escape(claim.statement)}</p><p>{verdicts}</p>'
             f"{f'<p>{html.escape(told)}</p>' if told else ''}"
@@ -45,6 +45,17 @@ def seen(number: int, records: list[dict]) -> str:
         gains = finding.evidence.partition(";")[0]
         return f"{gains[0].upper()}{gains[1:]}, in NMI points: the claim expects more where grids are in order."
     return ""
+
+
+def _by_line(evidence: str) -> list[str]:
+    """One line a set; what follows about it stays on its line."""
+    lines: list[str] = []
+    for part in evidence.split("; "):
+        if lines and ":" not in part:
+            lines[-1] += f"; {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _by_set(rows: list[dict]) -> dict[str, list[dict]]:
