@@ -28,7 +28,8 @@ def test_the_race_is_told_with_its_mark_and_both_clocks():
     told = cards.seen(1, [{**r, "timings": {**r["timings"], "alone": True}} for r in runs])
     (row, _) = claims.convergence(runs)
     assert f"both must reach {100 * row['target']:.0f} NMI points" in told
-    assert f"is {row['pgjr_seconds']:.0f} s; GJR after {row['gjr_epoch']:g} epochs and {row['gjr_seconds']:.0f} s" in told
+    assert f"is {row['pgjr_seconds']:.0f} s; GJR has it after {row['gjr_epoch']:g} epochs" in told
+    assert f"which is {row['gjr_seconds']:.0f} s" in told and cards._after(0.0) == "before any training"
 
 
 def test_without_records_nothing_is_said():

@@ -66,9 +66,13 @@ def _raced(name: str, rows: list[dict]) -> str:
     middle = {field: np.median([row[field] for row in rows]) for field in rows[0] if field.endswith(("epoch", "seconds"))}
     return (
         f"On {marked(name)} both must reach {100 * np.median([row['target'] for row in rows]):.0f} NMI points, nearly the lower of "
-        f"their two ends: pGJR has that after {middle['pgjr_epoch']:g} epochs, which with the encoding of all views is "
-        f"{middle['pgjr_seconds']:.0f} s; GJR after {middle['gjr_epoch']:g} epochs and {middle['gjr_seconds']:.0f} s (medians)."
+        f"their two ends: pGJR has that {_after(middle['pgjr_epoch'])}, which with the encoding of all views is "
+        f"{middle['pgjr_seconds']:.0f} s; GJR has it {_after(middle['gjr_epoch'])}, which is {middle['gjr_seconds']:.0f} s (medians)."
     )
+
+
+def _after(epochs: float) -> str:
+    return f"after {epochs:g} epochs" if epochs else "before any training"
 
 
 def _sides(results: dict[str, tuple], above: str, below: str) -> str:

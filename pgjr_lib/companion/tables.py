@@ -181,7 +181,7 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.Data
 
 def signed(points: float) -> str:
     """A difference with its sign and one decimal, or two where one would hide on which side of zero it lies."""
-    return f"{points:+.1f}" if abs(points) >= 0.05 else f"{points:+.2f}"
+    return "0" if points == 0 else f"{points:+.1f}" if abs(points) >= 0.05 else f"{points:+.2f}"
 
 
 def against_prior(records: list[dict]) -> str:
