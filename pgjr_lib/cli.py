@@ -1,6 +1,7 @@
 """The command line: ``pgjr extract | train | cluster | pretrain | verify``, and ``plan`` and ``run`` for the book."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("cluster", help="cluster a folder of images", description=told)
     sub.set_defaults(command=_cluster)
     sub.add_argument("folder", type=Path)
-    sub.add_argument("-k", type=int, help="number of clusters (default: a guess, by silhouette and stability)")
+    sub.add_argument("-k", type=int, help="number of clusters (default: a guess)")
     sub.add_argument(
         "--prior", default="class-name", help="class-name, or <open_clip model>/<tag> (default: class-name)"
     )
@@ -168,8 +169,9 @@ def _train(options) -> None:
 def _cluster(options) -> None:
     from pgjr_lib.companion.clustering import cluster_folder
 
-    out = options.out or Path(f"{options.folder.resolve().name}-clusters")
-    path = cluster_folder(options.folder, options.k, out, prior=options.prior, epochs=options.epochs,
+    folder = Path(os.path.expanduser(options.folder))  # a shell leaves a quoted ~ as it is
+    out = options.out or Path(f"{Path(os.path.abspath(folder)).name or 'all'}-clusters")
+    path = cluster_folder(folder, options.k, out, prior=options.prior, epochs=options.epochs,
                           seed=options.seed, labelled=options.labels)  # fmt: skip
     print(f"wrote {path}{'' if options.k else '; the number of clusters is a guess, -k sets your own'}")
 
@@ -202,8 +204,9 @@ def _check(path: Path) -> None:
     if path.is_dir() and (path / "features.safetensors").is_file():  # what `pgjr cluster` wrote
         load_tensors(path / "features.safetensors")
         path = path / "features"
-    if path.is_dir() and not (path / "manifest.json").exists() and (records := sorted(path.glob("*.json"))):
-        for record in records:  # a folder of records
+    names = sorted(path.glob("*.json")) if path.is_dir() else []
+    if names and all(len(name.stem) == 16 for name in names):  # a folder of records
+        for record in names:
             read_record(record)
         return
     path = path / "manifest.json" if path.is_dir() else path

@@ -148,7 +148,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return self.cluster_centers_.shape[1]  # of the fit, whatever the parameter says since
 
     def _checked_views(self, views, X):
-        if views is None or not len(views):
+        if views is None or np.ndim(views) == 3 and not len(views):
             return np.empty((0, *X.shape))
         views = check_array(views, allow_nd=True, dtype=[np.float64, np.float32], input_name="views")
         if views.shape[1:] != X.shape:

@@ -22,6 +22,13 @@ def test_sets_that_disagree_are_told_apart():
     assert "GJR gains on digits †, loses on stl10 (all) †, is open on cifar20 (all)." in told
 
 
+def test_few_seeds_decide_nothing_and_small_gains_are_told():
+    assert "GJR is open on digits †." in cards.seen(2, paired(3.0, 2))
+    assert "GJR does not gain on digits †." in cards.seen(2, paired(0.0, 5, noise=0.1))
+    one = [record(m, s, nmi + s / 10, prior=p) for s in range(5) for m, nmi, p in (("gjr", 50, None), ("pgjr", 60, "class-name"))]
+    assert cards.seen(4, one) == ""  # one set says nothing of what depends on the data
+
+
 def test_the_race_is_told_with_its_mark_and_both_clocks():
     runs = [record("gjr", s, 60, backbone="thin", history=curve(1.0)) for s in range(2)]
     runs += [record("pgjr", s, 60, prior="class-name", history=curve(0.1), extract=30.0) for s in range(2)]

@@ -193,7 +193,7 @@ def test_copies_of_one_picture_are_no_clusters(tmp_path, capsys):
         (tmp_path / "same").mkdir(exist_ok=True)
         Image.new("RGB", (40, 40), (200, 30, 30)).save(tmp_path / "same" / f"{i}.png")
     assert run(tmp_path / "same", tmp_path / "out", "-k", "2") == 2
-    assert "has 1 different images, the others are copies" in capsys.readouterr().err
+    assert "has 1 images that differ, the others are copies or look alike, which cannot be clustered" in capsys.readouterr().err
 
 
 def test_an_output_inside_the_folder_hides_no_file_of_the_users(photos, capsys):
@@ -213,6 +213,28 @@ def test_instability_is_no_merit_where_clusters_are_not_apart():
     rows = [{"k": 2, "silhouette": -0.1, "one_cloud": 0.0, "stability": 1.0},
             {"k": 3, "silhouette": -0.2, "one_cloud": 0.0, "stability": 0.0}]  # fmt: skip
     assert max(rows, key=worth)["k"] == 2
+
+
+def test_the_guess_sees_four_groups_where_a_silhouette_alone_sees_two():
+    draw, axes = np.random.default_rng(0), np.eye(16)
+    centres = [2 * axes[0] + 0.8 * s * axes[1] + 0.6 * t * axes[2] for s in (1, -1) for t in (1, -1)]  # a rectangle
+    rows = guess_k(np.repeat(centres, 80, 0) + 0.2 * draw.standard_normal((320, 16)))
+    assert max(rows, key=lambda row: row["silhouette"] * row["stability"])["k"] == 2
+    assert max(rows, key=worth)["k"] == 4
+
+
+def test_one_cloud_has_no_number_that_stands_out():
+    rows = guess_k(np.random.default_rng(0).standard_normal((300, 16)))
+    assert max(worth(row)[0] for row in rows) < 0.01
+
+
+def test_a_page_tells_no_more_of_where_somebody_lives_than_it_must(tmp_path):
+    for name in ("photos", "here/pages", "there/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    photos = tmp_path / "photos"
+    assert clustering._beside(photos, tmp_path / "photos-clusters") == "../photos"
+    assert clustering._beside(photos, photos) == "." and clustering._beside(tmp_path / "here/pages", tmp_path / "here") == "pages"
+    assert clustering._beside(photos, tmp_path / "here" / "pages") == ""
 
 
 @pytest.mark.parametrize("k", [3, 6])

@@ -303,3 +303,13 @@ def test_a_file_that_is_no_record_is_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(PGJRError, match="abc.json"):
             runs.read_record(path)
+
+
+def test_the_cnns_of_one_experiment_and_set_ran_with_one_number_of_threads():
+    threads = {}
+    for name, found in runs.plan("published").experiments.items():
+        for path in found.record_paths:
+            record = runs.read_record(path)
+            if record["config"]["method"] in ("idfd", "gjr"):
+                threads.setdefault((name, record["data"]["name"]), set()).add(record["provenance"]["threads"])
+    assert threads and all(len(found) == 1 for found in threads.values()), threads

@@ -58,7 +58,7 @@ def test_a_table_as_csv_is_numbers():
 
 
 def test_a_difference_near_zero_shows_its_side():
-    assert [tables.signed(x) for x in (0.02, -0.04, 1.26, -3, 0.0)] == ["+0.02", "-0.04", "+1.3", "-3.0", "0"]
+    assert [tables.signed(x) for x in (0.02, -0.04, 1.26, -3, 0.004, 0.0)] == ["+0.02", "-0.04", "+1.3", "-3.0", "+0.004", "0"]
 
 
 def test_provenance_names_every_seed(records):

@@ -35,15 +35,15 @@ def seen(number: int, records: list[dict]) -> str:
     if number == 2:
         kinds = {"GJR": (claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
                  "pGJR": (claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD)}  # fmt: skip
-        told = {kind: _sides(claims.judge_difference(records, *test), "gains", "loses") for kind, test in kinds.items()}
+        words = ("gains", "loses", "does not gain")
+        told = {kind: _sides(claims.judge_difference(records, *test), *words) for kind, test in kinds.items()}
         return " ".join(f"With the jigsaw {kind} {sides}." for kind, sides in told.items() if sides)
     if number == 4:
         ahead = claims.judge_difference(records, claims.is_pgjr, claims.is_gjr, claims.SEEDS_CNN)
-        sides = _sides(ahead, "is ahead", "is behind")
-        return f"pGJR {sides}." if sides else ""
+        sides = _sides(ahead, "is ahead", "is behind", "is not ahead")
+        return f"pGJR {sides}." if len(ahead) > 1 else ""
     if number == 5 and (finding := claims.judge_structure(records)).verdict != "not run":
-        gains = finding.evidence.partition(";")[0]
-        return f"{gains[0].upper()}{gains[1:]}, in NMI points: the claim expects more where grids are in order."
+        return f"{finding.evidence[0].upper()}{finding.evidence[1:]}. The claim expects an interaction above zero."
     return ""
 
 
@@ -75,11 +75,13 @@ def _after(epochs: float) -> str:
     return f"after {epochs:g} epochs" if epochs else "before any training"
 
 
-def _sides(results: dict[str, tuple], above: str, below: str) -> str:
-    """Sets by where the interval of their difference lies: above zero, below it, or around it."""
-    words = {above: lambda low, high: low > 0, below: lambda low, high: high < 0, "is open": lambda low, high: low <= 0 <= high}
+def _sides(results: dict[str, tuple], above: str, below: str, small: str) -> str:
+    """Sets by their verdict: above zero, wholly below it, at most a margin above it, or open (also for want of seeds)."""
+    sides: dict[str, list[str]] = {above: [], below: [], small: [], "is open": []}
+    for name, (verdict, _, _, high, _) in results.items():
+        side = {"yes": above, "no": below if high < 0 else small}.get(verdict, "is open")
+        sides[side].append(marked(name))
     told = []
-    for word, lies in words.items():
-        names = [marked(name) for name, (_, _, low, high, _) in results.items() if lies(low, high)]
+    for word, names in sides.items():
         told += [f"{word} on {', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]}"] if names else []
     return ", ".join(told)

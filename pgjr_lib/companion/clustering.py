@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import html
 import io
 import os
@@ -50,8 +51,9 @@ def cluster_folder(
     images, others = datasets.list_images(folder) if folder.is_dir() else ([], [])
     if folder.is_dir() and k is not None and not 2 <= k <= len(images):
         raise PGJRError(f"k={k} clusters were asked for {len(images)} images: choose k from 2 to {len(images)}.")
+    own = {(name,) for name in (*WRITTEN, OWNER)}
     home = os.path.realpath(out)  # where it lies in the folder, an earlier run's files are not the user's
-    others = [path for path in others if Path(os.path.relpath(os.path.realpath(path), home)).parts[0] not in (*WRITTEN, OWNER)]
+    others = [path for path in others if Path(os.path.relpath(os.path.realpath(path), home)).parts[:1] not in own]
     skipped = [str(path.relative_to(folder)).encode(errors="replace").decode() for path in others]
     if others:
         print(f"Skipped, as they are no images this can read: {_named(skipped)}.", file=sys.stderr)
@@ -76,9 +78,12 @@ def cluster_folder(
     points = torch.from_numpy(_trained(run, found, out, device))
     different = len(np.unique(points.numpy().round(5), axis=0))
     if different < (k or 3):
-        raise PGJRError(f"{folder} has {different} different images, the others are copies: that is too few to cluster.")
+        at_most = f": choose k from 2 to {different}" if different > 1 else ", which cannot be clustered"
+        raise PGJRError(f"{folder} has {different} images that differ, the others are copies or look alike{at_most}.")
     table = guess_k(points.numpy(), seed) if k is None else []
     k = k or max(table, key=worth)["k"]
+    if table and not max(map(worth, table))[0]:
+        print("no number of clusters stands out against one cloud: the guess is arbitrary, -k sets your own.", file=sys.stderr)
     result = evaluation.cluster(points.numpy(), k, seed)
     distance = result.transform(evaluation.normalise(points.numpy())).min(1)
     text = io.StringIO()
@@ -95,7 +100,7 @@ def cluster_folder(
         scores |= {"confusion": evaluation.contingency_matrix(truth, result.labels_).tolist(),
                    "classes": [found.class_names[c] for c in np.unique(truth)]}  # fmt: skip
     about = {"folder": folder.resolve().name, "prior": prior, "supervision": found.manifest["weights"]["supervision"],
-             "note": note, "skipped": skipped, "damaged": damaged, "beside": os.path.relpath(folder, out), "epochs": epochs,
+             "note": note, "skipped": skipped, "damaged": damaged, "beside": _beside(folder, out), "epochs": epochs,
              "seed": seed, "guess": table, "scores": scores}  # fmt: skip
     atomic_write(out / "index.html", page(folder, paths, points.numpy(), result.labels_, distance, about))
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -125,6 +130,12 @@ def _named(names: list[str]) -> str:
     return f"({len(names)}) {', '.join(names[:10])}{more}"
 
 
+def _beside(folder: Path, out: Path) -> str:
+    """Where the images lie, seen from the page, if they lie beside it or within: a longer way would tell where somebody lives."""
+    way = os.path.relpath(os.path.realpath(folder), os.path.realpath(out))
+    return "" if way.startswith(os.path.join("..", "..")) else Path(way).as_posix()
+
+
 def _own(out: Path, folder: Path) -> None:
     """Mark ``out`` as the place of ``folder``'s results.
 
@@ -133,10 +144,14 @@ def _own(out: Path, folder: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise PGJRError(f"{out} is a file: name a folder by --out.")
-    owner, own = out / OWNER, {"folder": os.path.realpath(folder)}
+    # a hash, because folders are passed on, and because a path need not be text
+    owner, own = out / OWNER, {"folder": hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()}
     there = [name for name in WRITTEN if (out / name).exists()]
     if there and not (owner.is_file() and read_json(owner) == own):
-        raise PGJRError(f"{out} holds {there[0]}, which was not made from {folder}: name another folder by --out, or remove it.")
+        raise PGJRError(
+            f"{out} holds {there[0]}, which as far as is known was not made from {folder}:"
+            " name another folder by --out, or remove it."
+        )
     if folder.is_dir():
         write_json(owner, own)
 

@@ -16,8 +16,8 @@ SAMPLE = 2000  # points a silhouette is taken of
 def guess_k(points: np.ndarray, seed: int = 0) -> list[dict]:
     """Silhouette, beside that of one cloud, and agreement (ARI) of k-means over three seeds, for every candidate.
 
-    A silhouette falls as k grows whether there are clusters or not. What counts is what it has above the same number
-    for a single Gaussian cloud with the points' own mean and covariance, which has none.
+    A silhouette depends on k where there are no clusters, too, and is often highest for two. What counts is what it has
+    above the same number for a single Gaussian cloud, drawn with the points' mean and covariance and normalised as they are.
 
     Args:
         points: (N, d) features.
@@ -30,14 +30,15 @@ def guess_k(points: np.ndarray, seed: int = 0) -> list[dict]:
     draw = np.random.default_rng(seed)
     sample = draw.permutation(len(points))[:SAMPLE]
     spread = np.cov(points.T.astype(float))
-    cloud = draw.multivariate_normal(points.mean(0), spread, len(sample), check_valid="ignore", method="eigh")
-    cloud = evaluation.normalise(cloud)
+    cloud = draw.multivariate_normal(points.mean(0), spread, len(points), check_valid="ignore", method="eigh")
+    cloud = evaluation.normalise(cloud)  # as many as there are points: k-means fits fewer more closely
     different, rows = len(np.unique(points, axis=0)), []
     for k in (k for k in CANDIDATES if k < different):
-        labels = [_labels(points, k, seed + i) for i in range(SEEDS)]
+        labels = [_labels(points, k, (seed + i) % 2**32) for i in range(SEEDS)]
         pairs = [(a, b) for a in range(SEEDS) for b in range(a)]
         stability = float(np.mean([adjusted_rand_score(labels[a], labels[b]) for a, b in pairs]))
-        told = {"silhouette": _silhouette(points[sample], labels[0][sample]), "one_cloud": _silhouette(cloud, _labels(cloud, k, seed))}
+        alone = _labels(cloud, k, seed)
+        told = {"silhouette": _silhouette(points[sample], labels[0][sample]), "one_cloud": _silhouette(cloud[sample], alone[sample])}
         rows.append({"k": k, "stability": round(stability, 3), **{name: round(value, 3) for name, value in told.items()}})
     return rows
 

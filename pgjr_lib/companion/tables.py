@@ -180,8 +180,9 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.Data
 
 
 def signed(points: float) -> str:
-    """A difference with its sign and one decimal, or two where one would hide on which side of zero it lies."""
-    return "0" if points == 0 else f"{points:+.1f}" if abs(points) >= 0.05 else f"{points:+.2f}"
+    """A difference with its sign and one decimal, or as many more as show on which side of zero it lies."""
+    digits = next((d for d in range(1, 7) if round(points, d)), None)
+    return f"{points:+.{digits}f}" if digits else "0"
 
 
 def against_prior(records: list[dict]) -> str:

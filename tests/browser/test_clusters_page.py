@@ -79,7 +79,7 @@ def test_search_finds_by_file_name(visit, report):
 
 def focused(page):
     """The image whose place in a gallery has the focus."""
-    return page.evaluate("images.find(i => (places.get(i) || []).includes(document.activeElement))?.file")
+    return page.evaluate("images.find(i => (places.get(i) || []).includes(document.activeElement.closest('li')))?.file")
 
 
 def test_what_was_found_leads_to_its_cluster_even_where_that_is_folded(visit, report):
@@ -112,6 +112,22 @@ def test_a_picture_is_shown_larger_with_its_name_and_a_link_to_the_file(visit, r
     assert page.evaluate("document.querySelector('dialog a').href") == (report.parent / first.get_attribute("alt")).as_uri()
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
+    first.locator("..").focus()  # by keyboard: a gallery is one stop, arrows walk in it, Enter enlarges
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    second = page.locator("section.cluster img").nth(1).get_attribute("alt")
+    assert dialog.locator("a").inner_text() == second
+    page.keyboard.press("Enter")  # on the button that closes it
+    assert page.locator("dialog[open]").count() == 0
+
+
+def test_a_page_far_from_its_images_links_to_none_of_them(visit, report, tmp_path):
+    text = report.read_text()
+    assert '"beside":"."' in text.replace('"beside": "."', '"beside":"."')
+    (tmp_path / "far.html").write_text(text.replace('"beside": "."', '"beside": ""').replace('"beside":"."', '"beside":""'))
+    page = visit(tmp_path / "far.html")
+    page.locator("section.cluster img").first.click()
+    assert page.locator("dialog[open] a").count() == 0 and "picture" in page.locator("#large-name").inner_text()
 
 
 def test_the_map_shows_the_pictures_themselves(visit, report):
