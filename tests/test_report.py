@@ -137,7 +137,10 @@ def test_a_page_s_own_notebook_knows_where_its_repository_is(clone, monkeypatch)
     monkeypatch.setattr(report, "launch_links", lambda home: address)
     notebook(clone / "notebooks" / "a.ipynb", 'repository, commit = "", "main"')
     report.execute_notebook(clone / "notebooks" / "a.ipynb", clone / "build/published/notebooks/a.ipynb", {})
-    staged = nbformat.read(report.stage("published") / "notebooks" / "a.ipynb", 4)
+    (clone / "book" / "reproduce.md").write_text(f"# Reproduce\n\ngit clone {report.UNKNOWN}\n")
+    source = report.stage("published")
+    assert "git clone https://github.com/someone/book && cd book" in (source / "book" / "reproduce.md").read_text()
+    staged = nbformat.read(source / "notebooks" / "a.ipynb", 4)
     assert staged.cells[-1].source == 'repository, commit = "https://github.com/someone/book", "0123abc"'
     assert nbformat.read(clone / "notebooks" / "a.ipynb", 4).cells[-1].source == 'repository, commit = "", "main"'
 
@@ -189,6 +192,10 @@ def test_launch_links_follow_the_remote_and_are_left_out_without_one(tmp_path, r
         commit = call("rev-parse", "HEAD").stdout.strip()
         assert links["repository"] == {"url": f"https://github.com/{name}", "branch": commit, "path_to_book": ""}
         assert links["launch_buttons"]["colab_url"].startswith("https://colab")
+
+
+def test_the_page_that_tells_how_to_clone_is_filled_in_where_the_address_is_known():
+    assert report.UNKNOWN in (Path(__file__).parent.parent / "book" / "reproduce.md").read_text()
 
 
 def test_every_launched_page_exists_where_the_links_point():

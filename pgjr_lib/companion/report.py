@@ -28,6 +28,7 @@ from pgjr_lib.storage import atomic_write, write_json
 
 STAGED = ("_config.yml", "_toc.yml", "book", "pgjr_lib", "experiments.yaml", "tests/test_theorems.py")
 STATUS_MARK = "<!-- status -->"
+UNKNOWN = "<this repository> && cd <its folder>"  # what pages say where the repository has no address
 IDFD_EPOCHS = 2000  # the schedule of its published code
 
 
@@ -149,6 +150,10 @@ def stage(profile: str) -> Path:
         if links:  # whoever downloads the page's notebook has no clone
             text = _with_address(text, links["repository"]["url"], links["repository"]["branch"])
         atomic_write(source / "notebooks" / path.name, text)
+    if links:
+        address = links["repository"]["url"]
+        for page in (source / "book").glob("*.md"):
+            atomic_write(page, page.read_text().replace(UNKNOWN, f"{address} && cd {address.rpartition('/')[2]}"))
     config = yaml.safe_load((home / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
     config |= links
