@@ -304,11 +304,11 @@ def exemplars(record: dict, images: np.ndarray, class_names=()):
     )
     for ax in axes.flat:
         ax.set_axis_off()
-    axes[rows, 0].text(-0.4, 0.0, "farthest from the centre", fontsize=8)
+    axes[rows, 0].text(0, 0.1, "farthest from the centre", fontsize=8)
     for c in range(columns):
         for offset, picked in ((0, found["nearest"][c]), (rows + 1, found["farthest"][c])):
             for r, i in enumerate(picked):
                 axes[offset + r, c].imshow(images[i].transpose(1, 2, 0), interpolation="nearest")
         axes[0, c].set_title(class_names[c] if c < len(class_names) else str(c), fontsize=8)
-    figure.tight_layout(pad=0.2)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.96, wspace=0.08, hspace=0.08)
     return figure
