@@ -131,7 +131,7 @@ def test_the_library_stays_small():
     core = [path for path in LIBRARY if "companion" not in path.parts]
     assert sum(map(lines_of_code, core)) <= 1900  # the model and what it needs, the estimator included
     # The book's tools come on top; nothing may be added to them without taking this number in hand.
-    assert sum(map(lines_of_code, LIBRARY)) <= 4130
+    assert sum(map(lines_of_code, LIBRARY)) <= 4150
 
 
 @pytest.mark.parametrize("name", ["jigsaw", "losses", "models", "evaluation"])
