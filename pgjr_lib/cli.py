@@ -198,7 +198,7 @@ def _check(path: Path) -> None:
     """Check a file or a folder by what it and the JSON beside it say they are."""
     from pgjr_lib import features
     from pgjr_lib.companion.runs import read_record
-    from pgjr_lib.priors import prior_checksum
+    from pgjr_lib.prior_files import prior_checksum
     from pgjr_lib.storage import load_tensors, read_json
 
     if path.is_dir() and (path / "features.safetensors").is_file():  # what `pgjr cluster` wrote

@@ -19,7 +19,8 @@ from pgjr_lib import datasets
 from pgjr_lib.augment import Augment, plain
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.feature_config import CHUNK, PCA_IMAGES, FeatureConfig, feature_key
-from pgjr_lib.priors import Prior, load_prior, prior_checksum
+from pgjr_lib.prior_files import prior_checksum
+from pgjr_lib.priors import Prior, load_prior
 from pgjr_lib.storage import load_tensors, read_json, save_tensors, write_json
 
 

@@ -1,41 +1,20 @@
-"""Frozen open_clip encoders: the bundled class-name prior, OpenAI's CLIP, or any checkpoint with a sidecar.
+"""Frozen open_clip encoders: the bundled class-name prior, OpenAI's CLIP, or any checkpoint with a sidecar."""
 
-A checkpoint file alone does not say how it wants to be run, and open_clip then assumes something. So every
-file needs a JSON beside it that names architecture, activation, preprocessing, training data and checksum.
-"""
-
-import json
 import logging
-import os
-import socket
 import tempfile
-import zipfile
-from difflib import get_close_matches
-from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
-from urllib.parse import urlparse
 
 import open_clip
 import timm
 import torch
-from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.model import resize_pos_embed
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.storage import atomic_write, file_sha256, read_json, refuse_pickle, write_json
-
-BUNDLED = Path(__file__).parent / "weights" / "class-name-prior.safetensors"
-REQUIRED = ("architecture", "activation", "preprocessing", "training_data", "checksum")
-CACHED_NAMES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-)
+from pgjr_lib.prior_files import digest, resolve
+from pgjr_lib.storage import atomic_write, file_sha256, write_json
 
 
 @timm.models.register_model
@@ -103,32 +82,11 @@ def load_prior(name: str, device="cpu", *, weights=None, image_size=None) -> Pri
         PGJRError: unknown name, no file and no connection, sidecar missing or incomplete, checksum wrong, a
             pickle or TorchScript archive, OpenAI weights without QuickGELU, weights of another model.
     """
-    spec = _resolve(name, weights)
+    spec = resolve(name, weights)
     visual = _build(spec, image_size)
     preprocessing = {**spec["preprocessing"], **({"size": image_size} if image_size else {})}
     seen = spec.get("classes_seen", ())
-    return Prior(name, visual, _digest(spec), preprocessing, spec["supervision"], seen, device)
-
-
-@lru_cache  # the checkpoint's bytes are checked again otherwise, for every run
-def classes_seen(name: str) -> tuple[str, ...]:
-    """WordNet ids of the classes whose labels a prior was trained with; none for CLIP and random weights."""
-    if name != "class-name" and not name.startswith("file:"):
-        return ()
-    return tuple(_resolve(name).get("classes_seen", ()))
-
-
-def at_hand(name: str) -> bool:
-    """Whether a prior can be built without asking a network."""
-    if "/" not in name or name.startswith(("random:", "file:")):
-        return True
-    model, _, tag = name.partition("/")
-    return _local_checkpoint(model, tag) is not None or _cached(get_pretrained_cfg(model, tag)) is not None
-
-
-def prior_checksum(name: str, *, weights=None) -> str:
-    """SHA-256 over a prior's weights and how they are run, without building it."""
-    return _digest(_resolve(name, weights))
+    return Prior(name, visual, digest(spec), preprocessing, spec["supervision"], seen, device)
 
 
 def save_prior(path, state: dict, **sidecar) -> str:
@@ -158,139 +116,6 @@ def fast_half(device) -> torch.dtype | None:
         return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
     tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # older torch
     return torch.bfloat16 if any(getattr(torch.cpu, test, bool)() for test in tests) else None
-
-
-def _resolve(name, weights=None, fetch=True) -> dict:
-    """All that a name stands for: sidecar fields, and ``path`` (None for random weights, which fetch nothing)."""
-    if weights is None and name.startswith("random:"):
-        return {
-            **_resolve(name.removeprefix("random:"), fetch=False),
-            "path": None,
-            "checksum": "random, seed 0",
-            "classes_seen": (),
-            "supervision": "none (random)",
-        }
-    if weights is None and name == "class-name":
-        return _sidecar(BUNDLED)
-    if weights is None and name.startswith("file:"):
-        return _sidecar(Path(name.removeprefix("file:")).expanduser())
-    if name.count("/") != 1 or name.startswith("file:"):
-        if weights is not None:
-            return _sidecar(Path(weights))
-        raise PGJRError(
-            f"{name!r} is no prior: use class-name, random:<prior>, file:/path/x.safetensors, or"
-            " <open_clip model>/<tag> such as ViT-B-32-quickgelu/openai."
-        )
-    model, tag = name.split("/")
-    config = open_clip.get_model_config(model)
-    if config is None:
-        near = get_close_matches(model, open_clip.list_models(), 3, 0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see open_clip.list_models() for its names."
-        raise PGJRError(f"open_clip has no model {model!r}: {hint}")
-    quick = bool(config.get("quick_gelu"))
-    known = get_pretrained_cfg(model, tag)
-    if (tag == "openai" or known.get("quick_gelu")) and not quick:
-        raise PGJRError(
-            f"{name} would run with the wrong activation, because its weights need QuickGELU:"
-            f" use {model}-quickgelu/{tag}."
-        )
-    if (path := Path(weights) if weights else _local_checkpoint(model, tag)) is not None:
-        spec = _sidecar(path)
-        if spec["architecture"] != model:
-            raise PGJRError(f"{path} is described as {spec['architecture']}, not as {model}: ask for that model.")
-        return spec
-    if not known:
-        tags = ", ".join(list_pretrained_tags_by_model(model)) or "none"
-        raise PGJRError(f"open_clip knows no weights {tag!r} for {model} (it knows: {tags}).")
-    path = Path(_download(name, known)) if fetch else None
-    size = config["vision_cfg"]["image_size"]
-    preprocessing = {"size": size, **{k: known[k] for k in ("mean", "std", "interpolation")}}
-    origin = "400 million image-text pairs (OpenAI)" if tag == "openai" else f"image-text pairs ({tag})"
-    return {
-        "architecture": model, "activation": "quick_gelu" if quick else "gelu",
-        "preprocessing": preprocessing,
-        "supervision": f"CLIP: {origin}", "checksum": path and file_sha256(path), "path": path,
-    }  # fmt: skip
-
-
-def _sidecar(path) -> dict:
-    """Read and check the sidecar of a checkpoint, and the checkpoint's bytes against it."""
-    path = Path(path)
-    side = path.with_suffix(".json")
-    if not path.is_file():
-        raise PGJRError(f"The checkpoint {path} does not exist: check the path, or use the class-name prior.")
-    _refuse_code(path)
-    if not side.is_file():
-        raise PGJRError(f"{path} has no sidecar: write {side} with {', '.join(REQUIRED)}.")
-    spec = read_json(side)
-    if missing := [field for field in REQUIRED if field not in spec]:
-        raise PGJRError(f"{side} does not say {', '.join(missing)}: add it, or it would be run by guesswork.")
-    if missing := {"size", "mean", "std", "interpolation"} - set(spec["preprocessing"]):
-        raise PGJRError(f"{side}: preprocessing does not say {', '.join(sorted(missing))}: add it.")
-    if spec["preprocessing"]["interpolation"] != "bicubic":
-        raise PGJRError(f"{side}: interpolation is {spec['preprocessing']['interpolation']!r}: only bicubic is done here.")
-    config = _config(spec["architecture"], side)
-    if bool(config.get("quick_gelu")) != (spec["activation"] == "quick_gelu"):
-        raise PGJRError(f"{side} names the activation {spec['activation']}, not its architecture's: correct it.")
-    if spec["checksum"] != file_sha256(path):
-        raise PGJRError(f"{path} does not match the checksum in {side} (truncated or changed): fetch or make it again.")
-    return {"supervision": str(spec["training_data"]), **spec, "path": path}
-
-
-def _config(architecture, side):
-    """open_clip's model config of a sidecar's architecture, a name or the config itself."""
-    config = architecture if isinstance(architecture, dict) else open_clip.get_model_config(architecture)
-    if not config:
-        raise PGJRError(f"{side} names the architecture {architecture!r}, which open_clip does not have: correct it.")
-    return config
-
-
-def _refuse_code(path):
-    """Refuse files that are programs rather than tensors."""
-    refuse_pickle(path, zipped=path.suffix == ".safetensors")
-    with path.open("rb") as stream:
-        archive = stream.read(2) == b"PK"
-    if archive:
-        try:
-            names = zipfile.ZipFile(path).namelist()
-        except zipfile.BadZipFile:
-            raise PGJRError(f"{path} is truncated: fetch or make it again.") from None
-        if any("/code/" in name or name.endswith("constants.pkl") for name in names):
-            raise PGJRError(
-                f"{path} is a TorchScript archive, which is a program: convert its state dict to safetensors."
-            )
-
-
-def _local_checkpoint(model, tag):
-    folder = os.environ.get("PGJR_WEIGHTS")
-    if not folder:
-        return None
-    stems = [Path(folder).expanduser() / f"{model}--{tag}{suffix}" for suffix in (".safetensors", ".pt")]
-    return next((path for path in stems if path.is_file()), None)
-
-
-def _cached(known) -> str | None:
-    """The hub's file in its cache."""
-    repository = known.get("hf_hub", "").rstrip("/")
-    found = (try_to_load_from_cache(repository, file) for file in CACHED_NAMES if repository)
-    return next((path for path in found if isinstance(path, str)), None)
-
-
-def _download(name, known) -> str:
-    """The hub's file, from its cache or the network; says at once what to do where there is none."""
-    if cached := _cached(known):
-        return cached
-    try:
-        if not (os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")):
-            # the hub's client would retry for a minute before it says so
-            socket.create_connection((urlparse(constants.ENDPOINT).hostname, 443), timeout=10).close()
-        return download_pretrained(known)
-    except Exception as error:
-        why = "no connection" if isinstance(error, OSError) else type(error).__name__
-        raise PGJRError(
-            f"{name} is not here and could not be fetched ({why}): connect to the network, or set PGJR_WEIGHTS"
-            f" to a folder with {name.replace('/', '--')}.safetensors and a .json beside it that describes it, or use class-name."
-        ) from error
 
 
 def _build(spec, image_size) -> nn.Module:
@@ -327,9 +152,3 @@ def _build(spec, image_size) -> nn.Module:
         finally:
             logging.disable(logging.NOTSET)
     return model.visual
-
-
-def _digest(spec) -> str:
-    """SHA-256 over weights and how they are run: a changed sidecar must change every key made from it."""
-    fields = [spec[key] for key in ("checksum", "architecture", "activation", "preprocessing")]
-    return sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

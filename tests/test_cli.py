@@ -270,7 +270,7 @@ def test_verify_takes_a_folder_of_records(tmp_path, capsys):
 
 
 def test_a_prior_verifies_against_the_file_beside_it(capsys, tmp_path):
-    from pgjr_lib.priors import BUNDLED
+    from pgjr_lib.prior_files import BUNDLED
 
     assert main(["verify", str(BUNDLED), str(BUNDLED.with_suffix(".json"))]) == 0
     capsys.readouterr()
@@ -282,7 +282,7 @@ def test_a_prior_verifies_against_the_file_beside_it(capsys, tmp_path):
 
 
 def test_a_prior_is_not_scored_on_classes_it_was_taught_under_any_name(photos, tmp_path, capsys):
-    from pgjr_lib.priors import BUNDLED
+    from pgjr_lib.prior_files import BUNDLED
 
     (photos / "dark").rename(photos / "n01443537")  # a class of Tiny-ImageNet
     settings = ["method=prior", f"dataset=folder:{photos}", f"prior=file:{BUNDLED}", "views=0", "split=all"]

@@ -131,7 +131,7 @@ def test_the_library_stays_small():
     core = [path for path in LIBRARY if "companion" not in path.parts]
     assert sum(map(lines_of_code, core)) <= 1900  # the model and what it needs, the estimator included
     # The book's tools come on top; nothing may be added to them without taking this number in hand.
-    assert sum(map(lines_of_code, LIBRARY)) <= 4150
+    assert sum(map(lines_of_code, LIBRARY)) <= 4160
 
 
 @pytest.mark.parametrize("name", ["jigsaw", "losses", "models", "evaluation"])
@@ -152,6 +152,7 @@ def test_the_library_above_companion_does_not_need_it():
 
 def test_importing_starts_without_torch():
     modules = "pgjr_lib, pgjr_lib.datasets, pgjr_lib.cli, pgjr_lib.companion.runs"
+    modules += "; pgjr_lib.prior_files.prior_checksum('class-name')"  # a plan asks for it before anything starts
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 

@@ -13,7 +13,8 @@ from PIL import Image
 from pgjr_lib.companion import pretrain as module
 from pgjr_lib.companion.pretrain import contrastive, near_duplicates, pretrain, rescale, view_agreement
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors import BUNDLED, load_prior
+from pgjr_lib.prior_files import BUNDLED
+from pgjr_lib.priors import load_prior
 from pgjr_lib.storage import file_sha256
 
 NAMES = {"n01": "tabby, tabby cat", "n02": "school bus", "n03": "king penguin, Aptenodytes patagonica"}

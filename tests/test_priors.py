@@ -8,9 +8,10 @@ import open_clip
 import pytest
 import torch
 
-from pgjr_lib import priors
+from pgjr_lib import prior_files, priors
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors import load_prior, prior_checksum, save_prior
+from pgjr_lib.prior_files import prior_checksum
+from pgjr_lib.priors import load_prior, save_prior
 
 MODEL = "ViT-B-32-quickgelu"
 OPENAI = {
@@ -109,9 +110,9 @@ def test_a_resnet_of_stride_32_gives_its_map_of_stride_16():
 
 def test_bundled_prior_says_what_supervised_it(bundled):
     assert "class names" in bundled.supervision and len(bundled.classes_seen) == 200
-    assert priors.BUNDLED.stat().st_size < 12e6
+    assert prior_files.BUNDLED.stat().st_size < 12e6
     assert bundled.checksum == prior_checksum("class-name")
-    loaded = load_prior(f"file:{priors.BUNDLED}")
+    loaded = load_prior(f"file:{prior_files.BUNDLED}")
     images = torch.rand(2, 3, 64, 64)
     assert torch.equal(loaded.encode(images)[0], bundled.encode(images)[0])
 
@@ -156,8 +157,8 @@ def test_no_connection_is_one_sentence_at_once(monkeypatch, tmp_path):
     monkeypatch.delenv("PGJR_WEIGHTS", raising=False)
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     monkeypatch.delenv("https_proxy", raising=False)
-    monkeypatch.setattr(priors, "try_to_load_from_cache", lambda *args: None)
-    monkeypatch.setattr(priors.socket, "create_connection", refuse)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args: None)
+    monkeypatch.setattr(prior_files.socket, "create_connection", refuse)
     with pytest.raises(PGJRError, match="could not be fetched.*set PGJR_WEIGHTS.*class-name"):
         load_prior(f"{MODEL}/openai")
 
@@ -170,7 +171,7 @@ def test_truncated_or_changed_weights_are_refused(mine):
             load_prior(f"{MODEL}/openai")
 
 
-@pytest.mark.parametrize("field", priors.REQUIRED)
+@pytest.mark.parametrize("field", prior_files.REQUIRED)
 def test_a_sidecar_must_say_everything(mine, field):
     side = mine.with_suffix(".json")
     fields = json.loads(side.read_text())
@@ -225,9 +226,9 @@ def test_torchscript_is_refused_and_a_plain_state_dict_accepted(vit, tmp_path):
         load_prior(f"file:{path}")
     torch.save(vit[1].state_dict(), path)
     fields = json.loads((vit[0] / f"{MODEL}--openai.json").read_text())
-    path.with_suffix(".json").write_text(json.dumps({**fields, "checksum": priors.file_sha256(path)}))
+    path.with_suffix(".json").write_text(json.dumps({**fields, "checksum": prior_files.file_sha256(path)}))
     assert load_prior(f"file:{path}").embed_dim == 512
     torch.save({"state_dict": _Evil()}, path)
-    path.with_suffix(".json").write_text(json.dumps({**fields, "checksum": priors.file_sha256(path)}))
+    path.with_suffix(".json").write_text(json.dumps({**fields, "checksum": prior_files.file_sha256(path)}))
     with pytest.raises(PGJRError, match="does not hold the model|is a pickle"):
         load_prior(f"file:{path}")

@@ -20,7 +20,7 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.jigsaw import ChannelMix, GridJigsaw, Permuted
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import EMBEDDING_MAP, GJR, PGJR
-from pgjr_lib.priors import classes_seen
+from pgjr_lib.prior_files import classes_seen
 from pgjr_lib.storage import write_json
 from pgjr_lib.training import SOUND_BATCH, FeatureSource, ImageSource, TrainingOptions, embed, fit
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pgjr_lib import datasets
 from pgjr_lib.companion import runs
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors import at_hand
+from pgjr_lib.prior_files import at_hand
 
 FEATURE_VALUES = 512 + 64 * 49  # an embedding and a PCA-64 map of 7x7, at two bytes each
 

@@ -18,6 +18,7 @@ from pgjr_lib import datasets
 from pgjr_lib.companion.run_config import EXTRAS, RESULTS_VERSION, RunConfig, Strict, digest
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.feature_config import FeatureConfig, feature_key
+from pgjr_lib.prior_files import prior_checksum
 from pgjr_lib.storage import parse_yaml, read_json
 
 
@@ -236,8 +237,6 @@ def _weights_checksum(run: RunConfig | FeatureConfig) -> str:
 
 @lru_cache
 def _cached_weights_checksum(prior: str, _weights_root: str | None) -> str:
-    from pgjr_lib.priors import prior_checksum  # imports torch, which reading records does not need
-
     return prior_checksum(prior)
 
 
