@@ -5,7 +5,7 @@ import html
 import numpy as np
 
 from pgjr_lib.companion import claims
-from pgjr_lib.companion.tables import explained, marked
+from pgjr_lib.companion.tables import JIGSAW_PAIRS, explained, marked
 
 
 def cards(records: dict[str, list[dict]]) -> str:
@@ -33,10 +33,8 @@ def seen(number: int, records: list[dict]) -> str:
     if number == 1:
         return " ".join(_raced(name, rows) for name, rows in _by_set(claims.convergence(records)).items())
     if number == 2:
-        kinds = {"GJR": (claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
-                 "pGJR": (claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD)}  # fmt: skip
         words = ("gains", "loses", "does not gain")
-        told = {kind: _sides(claims.judge_difference(records, *test), *words) for kind, test in kinds.items()}
+        told = {kind: _sides(claims.judge_difference(records, *test), *words) for kind, test in JIGSAW_PAIRS.items()}
         return " ".join(f"With the jigsaw {kind} {sides}." for kind, sides in told.items() if sides)
     if number == 4:
         ahead = claims.judge_difference(records, claims.is_pgjr, claims.is_gjr, claims.SEEDS_CNN)

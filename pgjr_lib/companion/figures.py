@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from pgjr_lib.companion import claims
-from pgjr_lib.companion.tables import METRICS, bounds
+from pgjr_lib.companion.tables import JIGSAW_PAIRS, METRICS, bounds
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":")
@@ -207,9 +207,7 @@ def story(curves: list[dict], components: list[dict]):
     if curves:
         fast.legend()
 
-    kinds = (("GJR", claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
-             ("pGJR", claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD))  # fmt: skip
-    found = [(f"{kind}, {name}", mean, low, high) for kind, *test in kinds
+    found = [(f"{kind}, {name}", mean, low, high) for kind, test in JIGSAW_PAIRS.items()
              for name, (_, mean, low, high, _) in claims.judge_difference(judged, *test).items() if name in sets]  # fmt: skip
     _intervals(gain, found)
     gain.set(title="What the jigsaw adds", xlabel="NMI points, 95 % interval (Holm)")

@@ -15,6 +15,10 @@ MARKS = {  # sets whose labels were seen, and when
     "†": (("stl10", "digits"), "development set: its labels were seen while settings were chosen."),
     "‡": (("cifar10",), "its labels were seen in early trials and when priors were compared, not while settings were chosen."),
 }
+JIGSAW_PAIRS = {  # with the jigsaw, without it, and the seeds that decide
+    "GJR": (claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
+    "pGJR": (claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD),
+}
 ALSO_SCORED = {  # a record's other features, and how tables call them
     "standardised": "the same, standardised", "view_mean": "the same, mean over views", "bank": "the same, memory bank",
 }  # fmt: skip
