@@ -3,7 +3,7 @@
 import os
 import sys
 
-from pgjr_lib.companion import report, runs
+from pgjr_book import book as report, runs
 from pgjr_lib.errors import PGJRError
 
 PROFILE = config.get("profile", "embedded")
@@ -33,7 +33,7 @@ rule book:
     output: f"{ROOT}/html/index.html"
     threads: 2
     message: f"building the book of profile {PROFILE}"
-    shell: "{PYTHON} -m pgjr_lib.companion.report build --profile {PROFILE}"
+    shell: "{PYTHON} -m pgjr_book.book build --profile {PROFILE}"
 
 
 rule notebook:
@@ -43,7 +43,7 @@ rule notebook:
     output: f"{ROOT}/notebooks/{{name}}.ipynb"
     threads: 1
     message: "executing {wildcards.name}"
-    shell: "{PYTHON} -m pgjr_lib.companion.report notebook {wildcards.name} --profile {PROFILE}"
+    shell: "{PYTHON} -m pgjr_book.book notebook {wildcards.name} --profile {PROFILE}"
 
 
 for folder in PLAN.features:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
+from pgjr_book.provenance import provenance
+from pgjr_book.train import default_device
 from pgjr_lib.augment import plain
-from pgjr_lib.companion.execute import default_device
-from pgjr_lib.companion.provenance import provenance
-from pgjr_lib.feature_config import CHUNK, FeatureConfig
-from pgjr_lib.features import _Encoder, _make
-from pgjr_lib.priors import load_prior
+from pgjr_lib.priors.cache import _Encoder, _make
+from pgjr_lib.priors.config import CHUNK, FeatureConfig
+from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.storage import write_json
 
 RESULT = Path(__file__).parent / "results" / "features.json"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from pgjr_lib.companion.execute import default_device
-from pgjr_lib.companion.provenance import provenance
+from pgjr_book.provenance import provenance
+from pgjr_book.train import default_device
 from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import PGJR

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from pgjr_lib.companion.provenance import provenance
+from pgjr_book.provenance import provenance
 from pgjr_lib.losses import instance_discrimination
 from pgjr_lib.storage import write_json
 

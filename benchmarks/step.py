@@ -22,8 +22,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from pgjr_book.provenance import provenance
 from pgjr_lib.augment import Augment, plain
-from pgjr_lib.companion.provenance import provenance
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import GJR
 from pgjr_lib.storage import write_json

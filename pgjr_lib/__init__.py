@@ -16,7 +16,7 @@ _HOME = {
     "GJR": "models",
     "PGJR": "models",
     "PGJRError": "errors",
-    "load_prior": "priors",
+    "load_prior": "priors.encoder",
     "kmeans_scores": "evaluation",
     "PGJRClustering": "estimator",
 }

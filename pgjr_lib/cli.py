@@ -103,14 +103,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _plan(options) -> None:
-    from pgjr_lib.companion.planning import describe
+    from pgjr_book.planning import describe
 
     print(describe(options.profile))
 
 
 def _run(options) -> None:
-    from pgjr_lib.companion import runs
-    from pgjr_lib.companion.execute import execute
+    from pgjr_book import runs
+    from pgjr_book.train import execute
 
     root, manifest = runs.build_root(options.profile), runs.load_manifest()
     planned = runs.plan(options.profile).experiments
@@ -129,8 +129,8 @@ def _run(options) -> None:
 
 
 def _extract(options) -> None:
-    from pgjr_lib import features
-    from pgjr_lib.companion import runs
+    from pgjr_book import runs
+    from pgjr_lib.priors import cache as features
 
     shard = _shard(options.shard)
     if options.profile:
@@ -149,8 +149,8 @@ def _extract(options) -> None:
 
 
 def _train(options) -> None:
-    from pgjr_lib.companion.execute import execute
-    from pgjr_lib.companion.runs import RunConfig, load_manifest, record_path, validated
+    from pgjr_book.runs import RunConfig, load_manifest, record_path, validated
+    from pgjr_book.train import execute
     from pgjr_lib.storage import parse_yaml
 
     given = {}
@@ -167,7 +167,7 @@ def _train(options) -> None:
 
 
 def _cluster(options) -> None:
-    from pgjr_lib.companion.clustering import cluster_folder
+    from pgjr_lib.photos.cluster import cluster_folder
 
     folder = Path(os.path.expanduser(options.folder))  # a shell leaves a quoted ~ as it is
     out = options.out or Path(f"{Path(os.path.abspath(folder)).name or 'all'}-clusters")
@@ -177,8 +177,8 @@ def _cluster(options) -> None:
 
 
 def _pretrain(options) -> None:
-    from pgjr_lib.companion.execute import default_device
-    from pgjr_lib.companion.pretrain import pretrain
+    from pgjr_book.train import default_device
+    from tools.pretrain_prior import pretrain
 
     names = ("epochs", "minutes", "batch_size", "score_on", "seed")
     chosen = {name: getattr(options, name) for name in names}
@@ -196,9 +196,9 @@ def _verify(options) -> None:
 
 def _check(path: Path) -> None:
     """Check a file or a folder by what it and the JSON beside it say they are."""
-    from pgjr_lib import features
-    from pgjr_lib.companion.runs import read_record
-    from pgjr_lib.prior_files import prior_checksum
+    from pgjr_book.runs import read_record
+    from pgjr_lib.priors import cache as features
+    from pgjr_lib.priors.names import prior_checksum
     from pgjr_lib.storage import load_tensors, read_json
 
     if path.is_dir() and (path / "features.safetensors").is_file():  # what `pgjr cluster` wrote

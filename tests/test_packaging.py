@@ -151,8 +151,8 @@ def test_the_library_above_companion_does_not_need_it():
 
 
 def test_importing_starts_without_torch():
-    modules = "pgjr_lib, pgjr_lib.datasets, pgjr_lib.cli, pgjr_lib.companion.runs"
-    modules += "; pgjr_lib.prior_files.prior_checksum('class-name')"  # a plan asks for it before anything starts
+    modules = "pgjr_lib, pgjr_lib.data.loading, pgjr_lib.cli, pgjr_book.runs"
+    modules += "; pgjr_lib.priors.names.prior_checksum('class-name')"  # a plan asks for it before anything starts
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
@@ -191,7 +191,7 @@ def test_the_readmes_profiles_and_targets_exist():
 
 
 def test_the_readmes_notebook_command_uses_parameters_that_exist():
-    from pgjr_lib.companion.report import notebook_parameters
+    from pgjr_book.book import notebook_parameters
 
     ((notebook, name),) = re.findall(r"papermill (\S+) \S+ -p (\w+)", README)
     assert name in notebook_parameters(ROOT / notebook)

@@ -15,7 +15,7 @@ def banner(source: Path) -> str:
     if staged.is_file():
         return json.loads(staged.read_text())["html"]
     sys.path.insert(0, str(source))  # a clone that has not been installed works, too
-    from pgjr_lib.companion.report import banner_html
+    from pgjr_book.book import banner_html
 
     return banner_html("published")
 

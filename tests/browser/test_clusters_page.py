@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgjr_lib.companion import clustering
+from pgjr_lib.photos import cluster as clustering
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pgjr_lib.companion.feature_map import feature_map
+from pgjr_book.show.feature_map import feature_map
 
 STATIC = Path(__file__).parents[2] / "book" / "_static" / "plotly"
 

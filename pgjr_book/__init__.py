@@ -1,0 +1,1 @@
+"""The book's machinery: from experiments.yaml to runs, records, verdicts and pages."""

@@ -1,0 +1,1 @@
+"""Image sets: the table of benchmarks, folders of your own, and how both become arrays."""

@@ -1,0 +1,63 @@
+"""The generated set: classes share their pieces and differ in arrangement."""
+
+import numpy as np
+import pytest
+
+from pgjr_lib.data import loading as datasets
+from pgjr_lib.data import pieces
+
+
+def split(images):
+    """(N, 3, 32, 32) -> (N, 16, 3, 8, 8), the pieces in reading order."""
+    n = len(images)
+    return images.reshape(n, 3, 4, 8, 4, 8).transpose(0, 2, 4, 1, 3, 5).reshape(n, 16, 3, 8, 8)
+
+
+def test_every_block_holds_the_four_kinds_in_its_class_arrangement(monkeypatch):
+    drawn = []
+
+    def noted(kind, difficulty, rng):
+        drawn.append(kind)
+        return np.full((3, 8, 8), kind, dtype=np.uint8)
+
+    monkeypatch.setattr(pieces, "_piece", noted)
+    images, labels, names = pieces.generate(12, difficulty=0)
+    for image, label in zip(split(images)[:, :, 0, 0, 0].reshape(-1, 4, 4), labels, strict=True):
+        for y in (0, 2):
+            for x in (0, 2):
+                assert tuple(image[y : y + 2, x : x + 2].ravel()) == pieces.ARRANGEMENTS[label]
+    assert labels.tolist() == [0, 1, 2, 3, 4, 5] * 2 and len(set(names)) == 6
+    assert np.bincount(drawn).tolist() == [48] * 4  # no class has more of a kind than another
+
+
+def test_no_class_is_a_shift_of_another():
+    tiled = [np.tile(np.reshape(a, (2, 2)), (2, 2)) for a in pieces.ARRANGEMENTS]
+    windows = [{t[y : y + 2, x : x + 2].tobytes() for y in range(2) for x in range(2)} for t in tiled]
+    assert all(not a & b for i, a in enumerate(windows) for b in windows[:i])
+
+
+def test_permuting_moves_pieces_and_changes_no_pixel():
+    plain, labels, _ = pieces.generate(20, difficulty=0.5)  # so that no two pieces are alike
+    moved, again, _ = pieces.generate(20, difficulty=0.5, permuted=True)
+    assert (labels == again).all() and not (plain == moved).all()
+    for a, b in zip(split(plain), split(moved), strict=True):
+        assert sorted(p.tobytes() for p in a) == sorted(p.tobytes() for p in b)
+    other = [[p.tobytes() for p in image] for image in split(plain)]
+    where = {tuple(row.index(p.tobytes()) for p in image) for row, image in zip(other, split(moved), strict=True)}
+    assert len(where) == 1  # one order for all images
+
+
+def test_the_knob_adds_noise_and_exchanged_pieces():
+    clean, noisy = pieces.generate(30, difficulty=0)[0], pieces.generate(30, difficulty=1)[0]
+    colours = lambda images: np.mean([len(np.unique(p.reshape(3, -1), axis=1).T) for p in split(images)[0]])  # noqa: E731
+    assert colours(clean) == 2 and colours(noisy) > 20
+    tones = lambda images: len(np.unique(images[:, 0]))  # noqa: E731
+    assert tones(clean) == 2 and tones(noisy) > 20  # a clean set has the same two tones everywhere
+    with pytest.raises(ValueError, match="difficulty is 2"):
+        pieces.generate(difficulty=2)
+
+
+def test_it_is_a_set_like_the_others():
+    data, other = datasets.load("pieces", "all", limit=12), datasets.load("pieces-permuted", "all", limit=12)
+    assert data.images.shape == (12, 3, 32, 32) and data.class_names == pieces.CLASS_NAMES
+    assert data.checksum != other.checksum and (data.labels == other.labels).all()

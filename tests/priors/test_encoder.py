@@ -1,0 +1,235 @@
+"""Priors: what they return, and which checkpoints are refused."""
+
+import json
+import pickle
+import shutil
+
+import open_clip
+import pytest
+import torch
+
+from pgjr_lib.errors import PGJRError
+from pgjr_lib.priors import encoder as priors
+from pgjr_lib.priors import names as prior_files
+from pgjr_lib.priors.encoder import load_prior, save_prior
+from pgjr_lib.priors.names import prior_checksum
+
+MODEL = "ViT-B-32-quickgelu"
+OPENAI = {
+    "size": 64,
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+    "interpolation": "bicubic",
+}
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    """A folder with a random checkpoint of OpenAI's architecture at 64 pixels, and the model it came from."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(1)
+    model = open_clip.create_model(MODEL, force_image_size=64).eval()
+    save_prior(
+        folder / f"{MODEL}--openai.safetensors", model.state_dict(), architecture=MODEL,
+        activation="quick_gelu", preprocessing=OPENAI, training_data="random weights for a test",
+    )  # fmt: skip
+    return folder, model
+
+
+@pytest.fixture
+def mine(vit, tmp_path, monkeypatch):
+    """A copy that a test may damage; PGJR_WEIGHTS points to it."""
+    path = tmp_path / f"{MODEL}--openai.safetensors"
+    for suffix in (".safetensors", ".json"):
+        shutil.copy((vit[0] / path.name).with_suffix(suffix), path.with_suffix(suffix))
+    monkeypatch.setenv("PGJR_WEIGHTS", str(tmp_path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return load_prior("class-name")
+
+
+def test_vit_embedding_is_the_plain_forwards_and_the_map_its_patch_tokens(vit, monkeypatch):
+    folder, model = vit
+    monkeypatch.setenv("PGJR_WEIGHTS", str(folder))
+    monkeypatch.setattr(priors, "fast_half", lambda device: None)
+    prior = load_prior(f"{MODEL}/openai")
+    assert (prior.embed_dim, prior.map_shape, prior.image_size) == (512, (768, 2, 2), 64)
+    assert prior.mean == tuple(OPENAI["mean"]) and prior.std == tuple(OPENAI["std"])
+    images = torch.rand(3, 3, 64, 64)
+    embedding, maps = prior.encode(images)
+    mean, std = (torch.tensor(OPENAI[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    half = {k: v.half().float() for k, v in model.state_dict().items()}  # the file holds half precision
+    model.load_state_dict(half)
+    tokens = []
+    hook = model.visual.ln_post.register_forward_hook(lambda module, args, out: tokens.append(out))
+    with torch.no_grad():
+        expected = model.encode_image((images - mean) / std)
+    hook.remove()
+    torch.testing.assert_close(embedding, expected, atol=1e-5, rtol=1e-5)
+    grid = tokens[0][:, 1:].reshape(3, 2, 2, 768)  # the class token first, then the patches row by row
+    torch.testing.assert_close(maps, grid.permute(0, 3, 1, 2), atol=1e-5, rtol=1e-5)
+    assert not embedding.requires_grad and not any(p.requires_grad for p in prior.visual.parameters())
+
+
+def test_a_patch_shows_where_it_lies(vit, monkeypatch):
+    monkeypatch.setenv("PGJR_WEIGHTS", str(vit[0]))
+    prior = load_prior(f"{MODEL}/openai")
+    one, two = torch.zeros(2, 1, 3, 64, 64)
+    two[:, :, :32, 32:] = 1  # top right
+    change = (prior.encode(two)[1] - prior.encode(one)[1]).norm(dim=1)[0]
+    assert change.argmax() == 1
+
+
+def test_convnet_map_is_the_last_at_stride_16(bundled, monkeypatch):
+    assert bundled.map_shape == (512, 4, 4) and bundled.image_size == 64
+    images = torch.rand(2, 3, 64, 64)
+    monkeypatch.setattr(bundled, "half", None)
+    embedding, maps = bundled.encode(images)
+    x = (images - torch.tensor(bundled.mean).view(3, 1, 1)) / torch.tensor(bundled.std).view(3, 1, 1)
+    torch.testing.assert_close(embedding, bundled.visual(x), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(maps, bundled.visual.trunk.forward_features(x), atol=1e-4, rtol=1e-4)
+    assert load_prior("class-name", image_size=32).map_shape == (512, 2, 2)
+
+
+def test_a_resnet_of_stride_32_gives_its_map_of_stride_16():
+    class Stub(torch.nn.Module):
+        def forward_intermediates(self, x, indices=None, normalize_intermediates=False):
+            maps = [torch.zeros(len(x), 2 * s, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+            picked = range(4) if indices is None else indices
+            return {
+                "image_intermediates": [maps[i] for i in picked],
+                "image_features": torch.zeros(len(x), 5),
+            }
+
+    how = {"size": 64, "mean": (0, 0, 0), "std": (1, 1, 1)}
+    prior = priors.Prior("stub", Stub(), "0", how, "", (), "cpu")
+    assert prior.map_shape == (32, 4, 4) and prior._maps == [2, 3]
+
+
+def test_bundled_prior_says_what_supervised_it(bundled):
+    assert "class names" in bundled.supervision and len(bundled.classes_seen) == 200
+    assert prior_files.BUNDLED.stat().st_size < 12e6
+    assert bundled.checksum == prior_checksum("class-name")
+    loaded = load_prior(f"file:{prior_files.BUNDLED}")
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(loaded.encode(images)[0], bundled.encode(images)[0])
+
+
+def test_random_prior_is_another_one_and_always_the_same(bundled):
+    one, two = load_prior("random:class-name"), load_prior("random:class-name")
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(one.encode(images)[0], two.encode(images)[0])
+    assert not torch.allclose(one.encode(images)[0], bundled.encode(images)[0])
+    assert one.classes_seen == () and one.checksum == prior_checksum("random:class-name") != bundled.checksum
+
+
+def test_building_a_prior_leaves_the_random_state_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_prior("random:class-name")
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("model", ["ViT-B-32", "RN50"])
+def test_openai_weights_without_quickgelu_are_refused(model, tmp_path):
+    with pytest.raises(PGJRError, match=f"need QuickGELU: use {model}-quickgelu/openai"):
+        load_prior(f"{model}/openai")
+    with pytest.raises(PGJRError, match="need QuickGELU"):
+        prior_checksum(f"{model}/openai", weights=tmp_path / "x.safetensors")
+
+
+def test_names_that_mean_nothing():
+    with pytest.raises(PGJRError, match="'clip' is no prior"):
+        load_prior("clip")
+    with pytest.raises(PGJRError, match="no model 'ViT-Z'"):
+        load_prior("ViT-Z/openai")
+    with pytest.raises(PGJRError, match="no weights 'mine'.*it knows: openai"):
+        load_prior(f"{MODEL}/mine")
+
+
+def test_no_connection_is_one_sentence_at_once(monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.delenv("PGJR_WEIGHTS", raising=False)
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *args: None)
+    monkeypatch.setattr(prior_files.socket, "create_connection", refuse)
+    with pytest.raises(PGJRError, match="could not be fetched.*set PGJR_WEIGHTS.*class-name"):
+        load_prior(f"{MODEL}/openai")
+
+
+def test_truncated_or_changed_weights_are_refused(mine):
+    whole = mine.read_bytes()
+    for damaged in (whole[:-100], whole[:-1] + b"\x07"):
+        mine.write_bytes(damaged)
+        with pytest.raises(PGJRError, match="does not match the checksum"):
+            load_prior(f"{MODEL}/openai")
+
+
+@pytest.mark.parametrize("field", prior_files.REQUIRED)
+def test_a_sidecar_must_say_everything(mine, field):
+    side = mine.with_suffix(".json")
+    fields = json.loads(side.read_text())
+    del fields[field]
+    side.write_text(json.dumps(fields))
+    with pytest.raises(PGJRError, match=f"does not say {field}"):
+        load_prior(f"{MODEL}/openai")
+
+
+def test_a_bare_file_or_a_wrong_sidecar_is_refused(mine):
+    side = mine.with_suffix(".json")
+    fields = json.loads(side.read_text())
+    side.write_text(json.dumps({**fields, "activation": "gelu"}))
+    with pytest.raises(PGJRError, match="names the activation gelu"):
+        load_prior(f"{MODEL}/openai")
+    side.write_text(json.dumps({**fields, "architecture": "RN50-quickgelu"}))
+    with pytest.raises(PGJRError, match="described as RN50-quickgelu, not as ViT-B-32-quickgelu"):
+        load_prior(f"{MODEL}/openai")
+    with pytest.raises(PGJRError, match="does not hold the model"):
+        load_prior(f"file:{mine}")
+    side.unlink()
+    with pytest.raises(PGJRError, match="has no sidecar"):
+        load_prior(f"{MODEL}/openai")
+
+
+def test_a_changed_preprocessing_changes_the_checksum(mine):
+    before = prior_checksum(f"{MODEL}/openai")
+    side = mine.with_suffix(".json")
+    fields = json.loads(side.read_text())
+    fields["preprocessing"]["mean"] = [0.5, 0.5, 0.5]
+    side.write_text(json.dumps(fields))
+    assert prior_checksum(f"{MODEL}/openai") != before
+
+
+class _Evil:
+    def __reduce__(self):
+        return (open, ("/nowhere/owned", "w"))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_pickle_is_never_unpickled(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(pickle.dumps(_Evil()))
+    with pytest.raises(PGJRError, match="is a pickle"):
+        load_prior(f"file:{path}")
+
+
+def test_torchscript_is_refused_and_a_plain_state_dict_accepted(vit, tmp_path):
+    path = tmp_path / "x.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(PGJRError, match="TorchScript archive.*convert"):
+        load_prior(f"file:{path}")
+    torch.save(vit[1].state_dict(), path)
+    fields = json.loads((vit[0] / f"{MODEL}--openai.json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**fields, "checksum": prior_files.file_sha256(path)}))
+    assert load_prior(f"file:{path}").embed_dim == 512
+    torch.save({"state_dict": _Evil()}, path)
+    path.with_suffix(".json").write_text(json.dumps({**fields, "checksum": prior_files.file_sha256(path)}))
+    with pytest.raises(PGJRError, match="does not hold the model|is a pickle"):
+        load_prior(f"file:{path}")
