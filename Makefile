@@ -4,27 +4,31 @@ PROFILE ?= embedded
 CORES   ?= 2
 PORT    ?= 8000
 BIN     := .venv/bin
-# finished records and chunks are whole (they are written atomically), so a stopped job keeps them and goes on
+# records and chunks are written atomically, so a stopped job keeps those that are finished
 SNAKEMAKE_FLAGS = --rerun-triggers mtime input --keep-incomplete --rerun-incomplete
 export PYTHONWARNINGS = ignore
-# threads that wait give their core away: a busy machine would stall for minutes otherwise
+# waiting threads give their core away; on a busy machine they would stall it for minutes
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help book test plan bench serve lint
+.PHONY: help book test test-all plan bench serve lint
 .DEFAULT_GOAL := help
 
 help:            ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 book: .venv/installed  ## make the book of PROFILE (default: embedded)
+	@$(BIN)/python -m pgjr_book fetch --profile $(PROFILE)
 	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS) --quiet progress rules --config profile=$(PROFILE)
 	@echo "the book: build/$(PROFILE)/html/index.html"
 
-test: .venv/installed  ## run the tests
+test: .venv/installed  ## run the tests of a working day
 	$(BIN)/python -m pytest
 
+test-all: .venv/installed  ## run every test, the slow ones too
+	$(BIN)/python -m pytest -m "slow or not slow"
+
 plan: .venv/installed  ## print the runs, hours and disk of PROFILE
-	@$(BIN)/pgjr plan --profile $(PROFILE)
+	@$(BIN)/python -m pgjr_book plan --profile $(PROFILE)
 
 bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python benchmarks/loss.py

@@ -1,28 +1,30 @@
-# features -> runs -> notebooks -> book, over experiments.yaml. Snakemake decides what must be done; every
-# result is found by its key, so the library is no input here: changed numbers show in RESULTS_VERSION.
+# features -> runs -> notebooks -> book, over experiments.yaml. Snakemake decides what must be done. Reading this file
+# fetches nothing and imports no torch. Every result is found by its key, so the code is no input here: a change of
+# results shows in RESULTS_VERSION.
 import os
 import sys
 
-from pgjr_book import book as report, runs
+from pgjr_book import make, manifest, toc
 from pgjr_lib.errors import PGJRError
 
 PROFILE = config.get("profile", "embedded")
 try:
-    PLAN = runs.plan(PROFILE)
-    NOTEBOOKS = [path.stem for path in report.toc_notebooks(runs.home())]
+    MANIFEST, PLAN = manifest.load_manifest(), make.plan(PROFILE)
+    NOTEBOOKS = [path.stem for path in toc.toc_notebooks(manifest.home())]
+    READS = {name: MANIFEST.reads(name) for name in NOTEBOOKS}
+    if PLAN.missing:
+        hint = f" (python -m pgjr_book fetch --profile {PROFILE} fetches priors)" if PLAN.to_fetch else ""
+        raise PGJRError(PLAN.missing[0] + hint)
 except PGJRError as error:
     sys.exit(f"error: {error}")
 
 PYTHON = sys.executable
-ROOT = os.path.relpath(runs.build_root(PROFILE))
-relative = lambda paths: [os.path.relpath(path) for path in paths]
-OWNERS = {name: found for name, found in PLAN.experiments.items() if found.own_record_paths}
+ROOT = os.path.relpath(make.build_root(PROFILE))
+RUNS = {name: entry for name, entry in PLAN.experiments.items() if entry.own}
 
 
-def records_of(notebook):
-    """The records that a notebook reads, so that it finds them made."""
-    found = report.experiments_read(runs.home() / "notebooks" / f"{notebook}.ipynb", PLAN.experiments)
-    return sorted({path for name in found for path in relative(PLAN.experiments[name].record_paths)})
+def relative(paths):
+    return sorted({os.path.relpath(path) for path in paths})
 
 
 rule book:
@@ -33,17 +35,17 @@ rule book:
     output: f"{ROOT}/html/index.html"
     threads: 2
     message: f"building the book of profile {PROFILE}"
-    shell: "{PYTHON} -m pgjr_book.book build --profile {PROFILE}"
+    shell: "{PYTHON} -m pgjr_book build --profile {PROFILE}"
 
 
 rule notebook:
     input:
         source="notebooks/{name}.ipynb",
-        records=lambda wildcards: records_of(wildcards.name),
+        records=lambda wildcards: relative(p for n in READS[wildcards.name] for p in PLAN.experiments[n].paths.values()),
     output: f"{ROOT}/notebooks/{{name}}.ipynb"
     threads: 1
     message: "executing {wildcards.name}"
-    shell: "{PYTHON} -m pgjr_book.book notebook {wildcards.name} --profile {PROFILE}"
+    shell: "{PYTHON} -m pgjr_book notebook {wildcards.name} --profile {PROFILE}"
 
 
 for folder in PLAN.features:
@@ -53,21 +55,23 @@ for folder in PLAN.features:
         params: key=folder.name
         threads: 2
         message: f"encoding features {folder.name}"
-        # the folder is kept: finished chunks of a killed extraction are used again
-        shell: "{PYTHON} -m pgjr_lib.cli extract --profile {PROFILE} --key {params.key}"
+        # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
+        shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key}"
 
 
-for name, found in OWNERS.items():
+for name, entry in RUNS.items():
     rule:
         name: f"runs_{name}"
         # ancient: a record is found by its key, not by the age of its features
-        input: [ancient(f"{os.path.relpath(folder)}/manifest.json") for folder in found.feature_dirs]
+        input: [ancient(f"{os.path.relpath(folder)}/manifest.json") for folder in entry.features]
         # update: the records that exist already are kept while the missing ones are computed
-        output: [update(path) for path in relative(found.own_record_paths)]
+        output: [update(path) for path in relative(entry.own)]
         params:
             experiment=name,
-            threads=min(2, workflow.cores) if found.timed else 1,
-            alone="" if found.timed else "--not-alone",
-        threads: workflow.cores if found.timed else 1  # timed runs have the machine to themselves
+            threads=min(2, workflow.cores) if entry.experiment.timed else 1,
+            alone="" if entry.experiment.timed else "--not-alone",
+        threads: workflow.cores if entry.experiment.timed else 1  # timed runs have the machine to themselves
         message: f"computing the missing runs of {name}"
-        shell: "OMP_NUM_THREADS={params.threads} {PYTHON} -m pgjr_lib.cli run --profile {PROFILE} --experiment {params.experiment} --own {params.alone}"
+        shell:
+            "OMP_NUM_THREADS={params.threads} {PYTHON} -m pgjr_book run --profile {PROFILE}"
+            " --experiment {params.experiment} --own {params.alone}"

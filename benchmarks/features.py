@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from pgjr_book.provenance import provenance
-from pgjr_book.train import default_device
 from pgjr_lib.augment import plain
+from pgjr_lib.devices import default_device
 from pgjr_lib.priors.cache import _Encoder, _make
 from pgjr_lib.priors.config import CHUNK, FeatureConfig
 from pgjr_lib.priors.encoder import load_prior

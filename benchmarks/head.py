@@ -7,17 +7,19 @@ Features are random numbers of the bundled prior's shapes: this is about time. W
 
 import argparse
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from pgjr_book.provenance import provenance
-from pgjr_book.train import default_device
+from pgjr_lib.devices import default_device
 from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import PGJR
+from pgjr_lib.options import HEAD_TRAINING
 from pgjr_lib.storage import write_json
-from pgjr_lib.training import SOUND_BATCH, FeatureSource, TrainingOptions, fit
+from pgjr_lib.training import FeatureSource, fit
 
 RESULT = Path(__file__).parent / "results" / "head.json"
 
@@ -38,7 +40,7 @@ def main() -> None:
     for turn in range(options.turns + 1):
         model = PGJR(dim, shape, GridJigsaw(2, 1)).to(device)
         bank = MemoryBank(options.images, 128).to(device)
-        settings = TrainingOptions(options.epochs, 256, 0.006, 1.0, smallest_batch=SOUND_BATCH)
+        settings = replace(HEAD_TRAINING, epochs=options.epochs)
         taken = fit(model, source, bank, settings)[-1]["seconds"]
         if turn:  # the first is a warm-up
             seconds.append(taken)

@@ -26,8 +26,9 @@ from pgjr_book.provenance import provenance
 from pgjr_lib.augment import Augment, plain
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import GJR
+from pgjr_lib.options import TrainingOptions
 from pgjr_lib.storage import write_json
-from pgjr_lib.training import ImageSource, TrainingOptions, fit
+from pgjr_lib.training import ImageSource, fit
 
 BATCH, SIZE, BANK, DIM, WORKERS = 128, 32, 50_000, 128, 2
 TAU1, TAU2, MU, LR, MOMENTUM, DECAY = 1.0, 2.0, 0.5, 0.03, 0.9, 5e-4

@@ -1,18 +1,23 @@
-"""Where a number comes from: code, versions, machine, time."""
+"""Where a number comes from: code, versions, machine and time."""
 
 import platform
 import re
 import subprocess
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 HASH = re.compile("[0-9a-f]{7,64}")
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "kornia", "scikit-learn", "numpy", "scipy")
+ROOT = Path(__file__).resolve().parents[1]
+# a change of these files can change a number; a change of any other only changes how numbers are shown
+NUMBERS = ("pgjr_lib", ":!pgjr_lib/photos", ":!pgjr_lib/cli.py", "pgjr_book/run_config.py", "pgjr_book/train.py",
+           "pgjr_book/make.py", "pgjr_book/manifest.py", "pgjr_book/snapshots.py", "experiments.yaml")  # fmt: skip
 
 
 def git(folder: Path, *arguments: str) -> str | None:
-    """What git says in ``folder``; None where it fails or there is none."""
+    """Return what git prints in ``folder``; None where git fails or is not installed."""
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -20,32 +25,38 @@ def git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def made_under(rules: Path, commits: list[str | None]) -> str:
-    """How many of the records made at ``commits`` were made when the file ``rules`` read as it does now, in a sentence."""
-    now = rules.read_text().strip()
-    name = f"./{rules.name}"  # of git's current folder
+@dataclass(frozen=True)
+class RulesHistory:
+    """Of ``records`` records, how many were made under the current rules, under others, and at unknown commits."""
+
+    records: int
+    current: int
+    other: int
+    unknown: int
+
+
+def rules_history(rules: Path, commits: list[str | None]) -> RulesHistory:
+    """Compare the file ``rules`` with what it was at ``commits``, one commit for each record."""
+    now, name = rules.read_text().strip(), f"./{rules.name}"  # of git's current folder
     then = {c: git(rules.parent, "show", f"{c}:{name}") if HASH.fullmatch(c or "") else None for c in set(commits)}
-    same = sum(then[c] == now for c in commits)
+    current = sum(then[c] == now for c in commits)
     unknown = sum(then[c] is None for c in commits)
-    told = f"{same} of {len(commits)} records were made when {rules.name} read as it does now"
-    if unknown < len(commits):
-        told += f", {len(commits) - same - unknown} under another version of it"
-    return f"{told}, {unknown} at a commit that cannot be looked up here." if unknown else f"{told}."
+    return RulesHistory(len(commits), current, len(commits) - current - unknown, unknown)
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages a result depends on."""
-    found = {}
+    """Return the installed versions of the packages that a result depends on."""
+    installed = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def cpu_name() -> str:
-    """The processor's own name where the system tells it."""
+    """Return the processor's name where the system gives it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -54,14 +65,13 @@ def cpu_name() -> str:
 
 
 def checkout() -> dict:
-    """The commit the code is from, None outside a git checkout, and whether the library was changed since."""
-    here = Path(__file__).parent
-    dirty = git(here, "status", "--porcelain", "--untracked-files=no", "--", here.parent.as_posix())
-    return {"commit": git(here, "rev-parse", "HEAD"), "dirty": bool(dirty)}
+    """Return the code's commit (None outside a git checkout) and whether files that can change a number differ from it."""
+    dirty = git(ROOT, "status", "--porcelain", "--untracked-files=no", "--", *NUMBERS)
+    return {"commit": git(ROOT, "rev-parse", "HEAD"), "dirty": bool(dirty)}
 
 
 def provenance(device, config_hash: str) -> dict:
-    """What a record says about its making."""
+    """Return what a record says about its making."""
     import torch
 
     device = torch.device(device)

@@ -1,4 +1,4 @@
-"""One run's configuration: its fields, which of them its method reads, and the hash over those."""
+"""One run's configuration: its fields, the fields its method reads, and the hash over those."""
 
 import hashlib
 import json
@@ -6,12 +6,25 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pgjr_lib.options import (
+    Backbone,
+    Branch,
+    Combine,
+    HeadOptions,
+    Jigsaw,
+    Map,
+    Mode,
+    Place,
+    Precision,
+    TrainingOptions,
+)
 from pgjr_lib.priors.config import FeatureConfig
 
-RESULTS_VERSION = 1  # raise it when a change of the code changes results: old records are then computed anew
+RESULTS_VERSION = 1  # raise it when a change of the code changes results: every run is then computed anew
 
-LABELS_SEEN = ("tiny-imagenet", "imagenet-10", "imagenet-dogs")  # sets with classes the class-name prior was taught
-EXTRAS = ("landscape", "exemplars", "snapshots")  # what is recorded besides; at 0 they leave the key as it was
+Method = Literal["pixels", "prior", "pgjr", "idfd", "gjr"]
+CNNS = ("idfd", "gjr")  # the methods that train a CNN on images
+EXTRAS = ("landscape", "exemplars", "snapshots")  # recorded in addition; at 0 they do not enter the key
 DATA = ("dataset", "split", "limit", "image_size", "kmeans_seeds")
 PRIOR = ("prior", "views", "crop_scale", "flip", "map_channels")
 TRAINING = ("epochs", "batch_size", "lr", "tau1", "tau2", "alpha", "bank_momentum", "momentum", "weight_decay",
@@ -25,9 +38,8 @@ READS = {  # the fields each method's result depends on
     "gjr": (*DATA, *TRAINING, *JIGSAW, "backbone", "at", "crop_scale"),
 }
 
-# YAML reads a bare on or off as a boolean; both spellings mean the same here
-Switch = Annotated[Literal["on", "off", "frozen", "dense", "permuted"],
-                   BeforeValidator(lambda v: {True: "on", False: "off"}[v] if isinstance(v, bool) else v)]  # fmt: skip
+# YAML reads a bare on or off as a boolean
+Switch = Annotated[Jigsaw, BeforeValidator(lambda v: {True: "on", False: "off"}[v] if isinstance(v, bool) else v)]
 
 
 class Strict(BaseModel):
@@ -37,13 +49,13 @@ class Strict(BaseModel):
 
 
 class RunConfig(Strict):
-    """One run. Symbols as on the method page; sizes in pixels; ``limit`` None takes every image.
+    """One run. Symbols are those of the method page, sizes are in pixels; ``limit`` None takes every image.
 
-    Recorded too where they are asked for: ``landscape`` single starts of k-means, ``exemplars`` images of each
-    cluster, ``snapshots`` of the features through training.
+    Three fields record more than the scores, where they are above 0: ``landscape`` single starts of k-means,
+    ``exemplars`` images of each cluster, and ``snapshots`` of the features through training.
     """
 
-    method: Literal["pixels", "prior", "pgjr", "idfd", "gjr"]
+    method: Method
     dataset: str
     split: Literal["train", "test", "all"] = "test"
     limit: int | None = Field(None, ge=2)
@@ -54,63 +66,66 @@ class RunConfig(Strict):
     crop_scale: float = Field(0.2, gt=0, le=1)
     flip: bool = False
     map_channels: int = Field(64, ge=1)
-    backbone: Literal["thin", "resnet18", "resnet34"] = "resnet18"
-    at: Literal["pixel", "layer3", "layer4"] = "layer3"
-    map: Literal["spatial", "embedding"] = "spatial"
-    branch: Literal["none", "supplement", "replace"] = "supplement"
-    jigsaw: Switch = "on"
-    mode: Literal["surround", "reference", "sequential"] = "surround"
-    combine: Literal["residual", "replace", "concat"] = "residual"
-    n: int = Field(2, ge=2, le=64)
-    g: int = Field(1, ge=1, le=1024)
-    per_channel: bool = False
+    backbone: Backbone = "resnet18"
+    at: Place = "layer3"
+    map: Map = HeadOptions.map
+    branch: Branch = HeadOptions.branch
+    jigsaw: Switch = HeadOptions.jigsaw
+    mode: Mode = HeadOptions.mode
+    combine: Combine = HeadOptions.combine
+    n: int = Field(HeadOptions.n, ge=2, le=64)
+    g: int = Field(HeadOptions.g, ge=1, le=1024)
+    per_channel: bool = HeadOptions.per_channel
     epochs: int = Field(1, ge=1)
-    batch_size: int = Field(128, ge=2)
-    lr: float = Field(0.03, gt=0)
-    tau1: float = Field(1.0, gt=0)
-    tau2: float = Field(2.0, gt=0)
-    alpha: float = Field(1.0, ge=0)
-    beta: float = Field(0.0, ge=0)
-    bank_momentum: float = Field(0.5, ge=0, lt=1)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    dim: int = Field(128, ge=2, le=65536)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    batch_size: int = Field(TrainingOptions.batch_size, ge=2)
+    lr: float = Field(TrainingOptions.lr, gt=0)
+    tau1: float = Field(TrainingOptions.tau1, gt=0)
+    tau2: float = Field(TrainingOptions.tau2, gt=0)
+    alpha: float = Field(TrainingOptions.alpha, ge=0)
+    beta: float = Field(TrainingOptions.beta, ge=0)
+    bank_momentum: float = Field(HeadOptions.bank_momentum, ge=0, lt=1)
+    momentum: float = Field(TrainingOptions.momentum, ge=0, lt=1)
+    weight_decay: float = Field(TrainingOptions.weight_decay, ge=0)
+    dim: int = Field(HeadOptions.dim, ge=2, le=65536)
+    precision: Precision = TrainingOptions.precision
     eval_every: int = Field(1, ge=1)
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(TrainingOptions.seed, ge=0, lt=2**32)
     landscape: int = Field(0, ge=0)
     exemplars: int = Field(0, ge=0)
     snapshots: int = Field(0, ge=0)
-    label: str = ""
 
     def relevant(self) -> dict:
-        """The fields the result depends on, in a fixed order."""
+        """Return the fields that the result depends on, in a fixed order."""
         names = [name for name in READS[self.method] if name not in EXTRAS or getattr(self, name)]
         return {name: getattr(self, name) for name in ("method", *names)}
 
     def hash(self) -> str:
-        """16 hexadecimal digits over :meth:`relevant` and ``RESULTS_VERSION``."""
+        """Return 16 hexadecimal digits over :meth:`relevant` and ``RESULTS_VERSION``."""
         return digest(self.relevant(), RESULTS_VERSION)
 
     def mistake(self) -> str | None:
-        """What the method needs and these fields do not give, in half a sentence."""
-        if self.method in ("idfd", "gjr") and self.image_size is None:
-            return f"method={self.method} needs a size of its images: add for example image_size=32"
+        """Return what the method needs and these fields do not give, as half a sentence; None where all is well."""
+        if self.method in CNNS and self.image_size is None:
+            return f"method={self.method} needs the size of its images: add for example image_size=32"
         if self.method in ("prior", "pgjr") and self.prior is None:
             return f"method={self.method} needs a prior: add for example prior=class-name"
         if self.method in ("prior", "pgjr") and (self.image_size or 8) < 8:  # FeatureConfig's bound
             return f"image_size is {self.image_size}, but a prior needs 8 or more"
         if self.jigsaw == "dense" and self.per_channel:
-            return "jigsaw=dense mixes channels, so it has no weights of each channel's own: leave per_channel off"
+            return "jigsaw=dense mixes channels, so no channel has weights of its own: leave per_channel off"
+        no_jigsaw = self.method == "idfd" or self.jigsaw == "off" or (self.method == "pgjr" and self.branch == "none")
+        if self.beta and no_jigsaw:
+            return f"beta={self.beta} weights the jigsaw's own loss, but this run has no jigsaw: leave beta at 0"
+        return None
 
     def features(self) -> FeatureConfig | None:
-        """The features this run stands on; None for methods that read pixels."""
+        """Return the features that this run reads; None for methods that read pixels."""
         if self.method not in ("prior", "pgjr"):
             return None
-        names = ("dataset", "split", "limit", "prior", "image_size", "views", "crop_scale", "flip", "map_channels")
+        names = set(FeatureConfig.model_fields) - {"seed"}  # the views do not depend on the run's seed
         return FeatureConfig(**{name: getattr(self, name) for name in names})
 
 
 def digest(*parts) -> str:
-    """16 hexadecimal digits over JSON-like ``parts``."""
+    """Return 16 hexadecimal digits over JSON-like ``parts``."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""Grid Jigsaw Representation with a pretrained prior: the model, the losses and what they need.
+"""Grid Jigsaw Representation with a pretrained prior: the models, the losses and what they need.
 
-Names are imported on first use, so that ``import pgjr_lib`` stays light.
+Names are imported on first use, so that ``import pgjr_lib`` stays fast.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "GridJigsaw": "jigsaw",
-    "ChannelMix": "jigsaw",
+    "ChannelMix": "controls",
     "MemoryBank": "losses",
     "instance_discrimination": "losses",
     "feature_decorrelation": "losses",

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on their own device: IDFD's recipe, by kornia, drawn for each sample."""
+"""Augmentation of whole batches on their device: IDFD's recipe, by kornia, drawn for each sample."""
 
 import kornia.augmentation as K
 import torch
@@ -7,16 +7,16 @@ from torch.nn.functional import interpolate
 
 
 class Augment(nn.Module):
-    """Random resized crop, flip, colour jitter, grayscale, in torchvision's order (IDFD; Tao et al., 2021).
+    """Apply random resized crop, flip, colour jitter and grayscale, in torchvision's order (IDFD; Tao et al., 2021).
 
-    kornia's ``ColorJitter`` follows torchvision's formulas (its ``ColorJiggle`` does not). Factors, crops and
-    flips are drawn for each sample; the order of the jitter's three steps once a batch. The random numbers
-    come from torch's global CPU generator, whatever the device: seed it before the call.
+    kornia's ``ColorJitter`` follows torchvision's formulas; its ``ColorJiggle`` does not. Crops, flips and factors are
+    drawn for each sample, the order of the jitter's three steps once for each batch. The random numbers come from
+    torch's global CPU generator on every device: seed it before the call.
 
     Args:
         size: side of the output in pixels.
-        scale: area of the crop as a fraction of the image, (low, high).
-        ratio: width to height of the crop, (low, high).
+        scale: range of the crop's area, as a fraction of the image's.
+        ratio: range of the crop's width to height.
         jitter: brightness, contrast and saturation factors are uniform in 1 ± jitter.
         grayscale, flip: probability of each.
     """
@@ -35,7 +35,7 @@ class Augment(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W), uint8 or float in [0, 1] -> (B, 3, size, size), float32 in [0, 1]."""
         images = to_float(images)
-        if min(images.shape[-2:]) > 2 * self.size:  # the crop interpolates without a filter: reduce first
+        if min(images.shape[-2:]) > 2 * self.size:  # the crop does not filter, so large images would alias
             images = plain(images, 2 * self.size)
         return self.steps(images).clamp_(0, 1)
 
@@ -45,7 +45,7 @@ def plain(images: Tensor, size: int) -> Tensor:
 
     Args:
         images: (B, 3, H, W), uint8 or float in [0, 1].
-        size: side of the output; other sizes are resized by an antialiased bicubic filter.
+        size: side of the output in pixels; other sizes are resized by an antialiased bicubic filter.
 
     Returns:
         (B, 3, size, size), float32 in [0, 1].
@@ -57,5 +57,5 @@ def plain(images: Tensor, size: int) -> Tensor:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 in 0 to 255, or float in [0, 1], -> float32 in [0, 1]."""
+    """Convert uint8 in 0 to 255, or float in [0, 1], to float32 in [0, 1]."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()

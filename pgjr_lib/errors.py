@@ -1,8 +1,8 @@
-"""The one exception that speaks to the person at the keyboard."""
+"""The exception for mistakes in the input."""
 
 
 class PGJRError(ValueError):
-    """A mistake in the input, told in one sentence that names it and says what to do.
+    """A mistake in the input. Its message is one sentence that names the mistake and says what to do.
 
-    The command line prints the sentence and exits with status 2; nothing else catches it.
+    The command line prints the message and exits with status 2.
     """

@@ -12,19 +12,17 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pgjr_lib.evaluation import cluster, normalise
-from pgjr_lib.jigsaw import GridJigsaw
-from pgjr_lib.losses import MemoryBank
-from pgjr_lib.models import PGJR
-from pgjr_lib.training import SOUND_BATCH, FeatureSource, TrainingOptions, embed, fit
+from pgjr_lib.options import HEAD_TRAINING, SOUND_BATCH, HeadOptions, TrainingOptions
+from pgjr_lib.training import FeatureSource, train_head
 
 
 class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
-    """The head of equation 7 on features of any kind, trained by Algorithm 1, clustered by k-means.
+    """Train the head of equation 7 on features of any kind, and cluster its features by k-means.
 
-    A feature matrix has no space in it, so the jigsaw works on a learned map of it (``embedding``), where it has no
-    neighbours to speak of; ``jigsaw=False`` leaves a linear head. Whether the head gains over k-means on the features
-    themselves depends on the features: compare the two. Without ``views`` of the samples, instance discrimination
-    sees each sample always the same; views that change more than the clusters differ cost.
+    A feature matrix has no space in it, so the jigsaw works on a learned map of it (``embedding``) whose positions
+    have no natural neighbours; ``jigsaw=False`` leaves a linear head. Compare with k-means on the features
+    themselves: whether the head gains depends on the features. Without ``views``, instance discrimination always
+    sees a sample in the same way. Views that differ more than the clusters do lower the score.
 
     Args:
         n_clusters: number of clusters.
@@ -32,19 +30,20 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         jigsaw: whether to join the jigsaw branch to the features.
         epochs: passes over the samples.
         batch_size: samples a step.
-        learning_rate: of SGD with momentum 0.9.
-        temperature: tau_1 of equation 8; sharp (0.1) separates samples, soft (1) keeps what the features had.
+        learning_rate: learning rate of SGD with momentum 0.9.
+        temperature: tau_1 of equation 8. A sharp one (0.1) separates samples, a soft one (1) keeps more of the
+            features' own structure.
         decorrelation: alpha of equation 11.
-        n_init: starts of k-means, the best of which is kept.
+        n_init: starts of k-means; the best one is kept.
         device: where the head is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ...
-        random_state: seed, or a numpy random state.
+        random_state: a seed, or a numpy random state.
 
     Attributes:
         labels_: (n_samples,) cluster of each training sample.
         cluster_centers_: (n_clusters, dim).
         inertia_: k-means' sum of squared distances.
         n_iter_: epochs trained.
-        model_: the trained head, a :class:`PGJR`.
+        model_: the trained head, a :class:`pgjr_lib.models.PGJR`.
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -66,8 +65,9 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     }
 
     def __init__(
-        self, n_clusters=8, *, dim=128, jigsaw=True, epochs=20, batch_size=256, learning_rate=0.006, temperature=1.0,
-        decorrelation=1.0, n_init=20, device="cpu", random_state=None,
+        self, n_clusters=8, *, dim=HeadOptions.dim, jigsaw=True, epochs=HEAD_TRAINING.epochs,
+        batch_size=HEAD_TRAINING.batch_size, learning_rate=HEAD_TRAINING.lr, temperature=HEAD_TRAINING.tau1,
+        decorrelation=HEAD_TRAINING.alpha, n_init=20, device="cpu", random_state=None,
     ):  # fmt: skip
         self.n_clusters = n_clusters
         self.dim = dim
@@ -87,9 +87,9 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Args:
             X: (n_samples, n_features) plain features.
             y: ignored.
-            views: (K, n_samples, n_features), the same samples seen in K other ways; every epoch draws one. In a
-                Pipeline they pass the steps before this one by, so give them as those steps would make them; a
-                grid search cannot split them.
+            views: (K, n_samples, n_features), K other views of the same samples; every epoch draws one of each. A
+                Pipeline does not apply its earlier steps to them, so transform them first. A grid search cannot
+                split them.
 
         Raises:
             ValueError: wrong shapes, values that are not finite, fewer samples than clusters, an unknown device.
@@ -98,7 +98,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         try:
             torch.device(self.device)
         except RuntimeError:
-            raise ValueError(f"device={self.device!r} is none that torch knows: give for example cpu or cuda:0.") from None
+            raise ValueError(f"device={self.device!r} is unknown to torch: give for example cpu or cuda:0.") from None
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         views = self._checked_views(views, X)
         if self.n_clusters > len(X):
@@ -106,31 +106,25 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         mean, scale = X.mean(0, dtype=np.float64), X.std(0, dtype=np.float64)
         scale = np.where(scale > 0, scale, 1.0)
-        c, nothing = torch.tensor((X - mean) / scale, dtype=torch.float32), torch.empty(len(X), 0)
-        v, none = torch.tensor((views - mean) / scale, dtype=torch.float32), torch.empty(len(views), len(X), 0)
-        source = FeatureSource(*(t.to(self.device) for t in (c, nothing, v, none)))
-        with torch.random.fork_rng(range(torch.cuda.device_count())):  # the caller's random numbers are left alone
-            torch.manual_seed(seed)
-            jigsaw, branch = (GridJigsaw(2, 2), "supplement") if self.jigsaw else (None, "none")
-            model = PGJR(X.shape[1], None, jigsaw, "embedding", branch, self.dim).to(self.device)
-            bank = MemoryBank(len(X), self.dim).to(self.device)
-            bank.write(embed(model, source).to(self.device))
-            if self.epochs:
-                options = TrainingOptions(
-                    self.epochs, self.batch_size, self.learning_rate, self.temperature, alpha=self.decorrelation,
-                    smallest_batch=SOUND_BATCH, seed=seed,
-                )  # fmt: skip
-                fit(model.train(), source, bank, options)
+        c, no_map = torch.tensor((X - mean) / scale, dtype=torch.float32), torch.empty(len(X), 0)
+        v, no_maps = torch.tensor((views - mean) / scale, dtype=torch.float32), torch.empty(len(views), len(X), 0)
+        head = HeadOptions(map="embedding", branch="supplement" if self.jigsaw else "none", g=2, dim=self.dim)
+        options = TrainingOptions(
+            self.epochs, self.batch_size, self.learning_rate, self.temperature, alpha=self.decorrelation,
+            smallest_batch=SOUND_BATCH, seed=seed,
+        )  # fmt: skip
+        with torch.random.fork_rng(range(torch.cuda.device_count())):  # the caller's random numbers stay as they were
+            model = train_head(FeatureSource(c, no_map, v, no_maps), head, options, device=self.device).model
         fitted = (model.eval().cpu(), mean, scale)
         f = self._features(X, *fitted)
-        found = cluster(f, self.n_clusters, seed, self.n_init)
-        self.model_, self.mean_, self.scale_ = fitted  # all at the end: a fit that fails leaves nothing half done
-        self.labels_, self.cluster_centers_ = self._nearest(f, found.cluster_centers_), found.cluster_centers_
-        self.inertia_, self.n_iter_ = float(found.inertia_), self.epochs
+        kmeans = cluster(f, self.n_clusters, seed, self.n_init)
+        self.model_, self.mean_, self.scale_ = fitted  # set last, so that a fit that fails leaves nothing half done
+        self.labels_, self.cluster_centers_ = self._nearest(f, kmeans.cluster_centers_), kmeans.cluster_centers_
+        self.inertia_, self.n_iter_ = float(kmeans.inertia_), self.epochs
         return self
 
     def transform(self, X):
-        """The learned features: (n_samples, dim), rows on the unit sphere.
+        """Return the learned features: (n_samples, dim), rows on the unit sphere.
 
         Raises:
             ValueError: another number of features than in ``fit``; sklearn.exceptions.NotFittedError before it.
@@ -140,7 +134,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return self._features(X, self.model_, self.mean_, self.scale_)
 
     def predict(self, X):
-        """The nearest cluster of each row of ``X``: (n_samples,) integers."""
+        """Return the nearest cluster of each row of ``X``: (n_samples,) integers."""
         return self._nearest(self.transform(X), self.cluster_centers_)
 
     @property
@@ -158,9 +152,9 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     @staticmethod
     @torch.no_grad()
     def _features(X, model, mean, scale):
-        """In double precision, so that a row's feature does not depend on the rows beside it."""
+        """Compute in double precision, so that a row's feature does not depend on the rows beside it."""
         double = copy.deepcopy(model).double()
-        parts = torch.tensor((X - mean) / scale, dtype=torch.float64).split(4096)  # its map is wider than the row
+        parts = torch.tensor((X - mean) / scale, dtype=torch.float64).split(4096)  # the map needs more memory than the row
         return torch.cat([double(part) for part in parts]).numpy()
 
     @staticmethod

@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MODES = ("surround", "reference", "sequential")
-COMBINE = ("residual", "replace", "concat")
-PAD = ("reflect", "error")
+from pgjr_lib.options import COMBINE, MODES, PAD
 
 
 def divide_blocks(z: Tensor, s: int) -> Tensor:
@@ -55,7 +53,7 @@ def reassemble(grids: Tensor, n: int) -> Tensor:
 
 
 def visible_grids(n: int, mode: str) -> tuple[Tensor, Tensor]:
-    """Which grids each grid is regressed from, and which grids keep themselves.
+    """Return which grids each grid is regressed from, and which grids keep themselves.
 
     ``surround``: every grid sees all the others, never itself. ``reference``: only the centre grid (n odd; else
     the first) is regressed. ``sequential``: grids are ordered by their distance from the reference outward, and
@@ -84,10 +82,10 @@ def visible_grids(n: int, mode: str) -> tuple[Tensor, Tensor]:
 
 
 class GridJigsaw(nn.Module):
-    """The jigsaw operator J: divide (1, 2), regress linearly (3), reconstruct (4).
+    """Apply the jigsaw operator J: divide (1, 2), regress linearly (3), reconstruct (4).
 
-    The regression matrix starts at 1/(n^2 - 1) + N(0, 0.02^2) off its diagonal, the bias at 0. Maps whose sides
-    are no multiples of s are padded by reflection on the right and below, and cropped again.
+    The regression matrix starts at 1/(n^2 - 1) + N(0, 0.02^2) off its diagonal, the bias at 0. Maps whose sides are no
+    multiples of s are padded by reflection on the right and below, and cropped again afterwards.
 
     Args:
         n: grids along a block's side, at least 2.
@@ -102,8 +100,8 @@ class GridJigsaw(nn.Module):
         (B, C, H, W) -> (B, C, H, W), or (B, 2C, H, W) with ``concat``; any floating dtype.
 
     Raises:
-        ValueError: an unknown option, or a map of integers, of other channels than ``channels``, that does not
-            divide (``error``) or is too small to pad.
+        ValueError: an unknown option; or a map of integers, with other channels than ``channels``, that does not
+            divide (``error``) or that is too small to pad.
 
     Example:
         >>> GridJigsaw(n=2, g=2)(torch.randn(8, 64, 8, 8)).shape
@@ -130,15 +128,15 @@ class GridJigsaw(nn.Module):
         return f"n={self.n}, g={self.g}, mode={self.mode}, combine={self.combine}, channels={self.channels}"
 
     def matrix(self) -> Tensor:
-        """A of equation 3 as it acts: masked, and the identity where a grid keeps itself; (n*n, n*n) or (C, ...)."""
+        """Return A of equation 3 as it acts: masked, the identity where a grid keeps itself; (n*n, n*n) or (C, ...)."""
         return self.weight * self.mask + torch.diag(self.keep)
 
     def offset(self) -> Tensor:
-        """b of equation 3 as it acts: zero where a grid keeps itself; (n*n,) or (C, n*n)."""
+        """Return b of equation 3 as it acts: zero where a grid keeps itself; (n*n,) or (C, n*n)."""
         return self.bias * (1.0 - self.keep)
 
     def regress(self, grids: Tensor) -> Tensor:
-        """Equation 3: each grid as a linear function of the grids it sees.
+        """Apply equation 3: each grid becomes a linear function of the grids it sees.
 
         Args:
             grids: (B, C, h, w, n*n, g, g).
@@ -153,7 +151,7 @@ class GridJigsaw(nn.Module):
         return regressed.unflatten(-1, grids.shape[-2:])
 
     def divide(self, z: Tensor) -> Tensor:
-        """Equations 1 and 2 with padding: (B, C, H, W) -> (B, C, h, w, n*n, g, g)."""
+        """Apply equations 1 and 2, with padding: (B, C, H, W) -> (B, C, h, w, n*n, g, g)."""
         self._check(z)
         return divide_grids(divide_blocks(self._padded(z), self.n * self.g), self.n)
 
@@ -165,7 +163,7 @@ class GridJigsaw(nn.Module):
         return z + regressed if self.combine == "residual" else torch.cat([z, regressed], dim=1)
 
     def regression_error(self, z: Tensor) -> Tensor:
-        """L_R of equation 11: mean squared error of the regressed grids against the grids, detached; a scalar."""
+        """Return L_R of equation 11, a scalar: mean squared error of the regressed grids against the detached grids."""
         grids = self.divide(z)
         return F.mse_loss(self.regress(grids), grids.detach())
 
@@ -191,59 +189,3 @@ class GridJigsaw(nn.Module):
                 f"GridJigsaw: a map of {H}x{W} is too small for blocks of {s}x{s}: choose a smaller n or g."
             )
         return F.pad(z, (0, right, 0, below), mode="reflect")
-
-
-class ChannelMix(GridJigsaw):
-    """Control: a dense layer with exactly the jigsaw's parameters, over channels in place of grids.
-
-    Groups of n*n channels are mixed by one masked n*n x n*n matrix at every position (channels that fill no
-    group are completed by zeros), so it has the jigsaw's parameter count, initialisation and combination, but
-    no space in it. It has no matrix of each channel's own: ``channels`` must be None.
-    """
-
-    def __init__(self, n=2, g=1, mode="surround", combine="residual", channels=None, pad="reflect"):
-        if channels is not None:
-            raise ValueError("ChannelMix: it mixes channels, so none has a matrix of its own: leave channels None.")
-        super().__init__(n, g, mode, combine, channels, pad)
-
-    def divide(self, z: Tensor) -> Tensor:
-        """Groups of n*n channels in the place of grids: (B, C, H, W) -> (B, C', 1, 1, n*n, H, W)."""
-        self._check(z)
-        B, C, H, W = z.shape
-        m = self.n * self.n
-        return F.pad(z, (0, 0, 0, 0, 0, -C % m)).reshape(B, -(-C // m), 1, 1, m, H, W)
-
-    def forward(self, z: Tensor) -> Tensor:
-        mixed = self.regress(self.divide(z)).flatten(1, 4)[:, : z.shape[1]]
-        if self.combine == "replace":
-            return mixed
-        return z + mixed if self.combine == "residual" else torch.cat([z, mixed], dim=1)
-
-
-class Permuted(nn.Module):
-    """Control: the inner operator acts on a map whose positions are permuted, always in the same way.
-
-    The result is put back in order, so that only the operator loses the neighbourhoods.
-
-    Args:
-        inner: an operator (B, C, H, W) -> (B, C', H, W).
-        permutation: (H*W,) int64, a permutation of the positions.
-    """
-
-    def __init__(self, inner: nn.Module, permutation: Tensor):
-        super().__init__()
-        self.inner = inner
-        self.register_buffer("permutation", permutation)
-        self.register_buffer("inverse", permutation.argsort())
-
-    def forward(self, z: Tensor) -> Tensor:
-        out = self.inner(self._reorder(z, self.permutation))
-        return self._reorder(out, self.inverse)
-
-    def regression_error(self, z: Tensor) -> Tensor:
-        """L_R of equation 11 on the permuted map; a scalar."""
-        return self.inner.regression_error(self._reorder(z, self.permutation))
-
-    @staticmethod
-    def _reorder(z: Tensor, order: Tensor) -> Tensor:
-        return z.flatten(2)[..., order].unflatten(2, z.shape[-2:])

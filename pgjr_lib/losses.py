@@ -11,11 +11,11 @@ from torch.autograd.function import once_differentiable
 
 
 class SinglePassInstanceLoss(torch.autograd.Function):
-    """Equations 8 and 9 in one pass over the bank, exact, with the memory of one chunk.
+    """Compute equations 8 and 9 in one pass over the bank, exactly, with the memory of one chunk.
 
-    The bank needs no gradient, so the derivative by f, (sum_i p(i|f) v_i - v_target) / (tau B), can be gathered
-    with the log-sum-exp itself: both are sums over the bank that only have to be rescaled when the running
-    maximum rises. The (B, N) matrix of logits never exists, and backward costs one multiplication.
+    The bank needs no gradient, so the derivative by f, (sum_i p(i|f) v_i - v_target) / (tau B), can be accumulated
+    together with the log-sum-exp: both are sums over the bank, rescaled when the running maximum rises. The (B, N)
+    matrix of logits never exists, and the backward pass costs one multiplication.
     """
 
     @staticmethod
@@ -38,7 +38,7 @@ class SinglePassInstanceLoss(torch.autograd.Function):
         return loss.mean()
 
     @staticmethod
-    @once_differentiable  # the gathered gradient has no graph of its own
+    @once_differentiable  # the accumulated gradient has no graph of its own
     def backward(ctx, grad: Tensor):
         (by_f,) = ctx.saved_tensors
         return grad * by_f, None, None, None, None
@@ -49,10 +49,10 @@ def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature:
 
     Args:
         f: (B, d) features on the unit sphere; computed in float32, or float64 if given.
-        index: (B,) int64 in [0, N), each sample's row in the bank.
+        index: (B,) int64 in [0, N), the row of each sample in the bank.
         bank: (N, d), the memory bank V (a :class:`MemoryBank`'s ``vectors``); receives no gradient.
         temperature: tau1 > 0, a number; receives no gradient.
-        chunk: rows of the bank at a time; changes memory and speed, never the result.
+        chunk: rows of the bank taken at a time; it changes memory and speed, and the result only by rounding.
 
     Returns:
         A scalar, with a first derivative only.
@@ -73,15 +73,15 @@ def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature:
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, but must be positive.")
     dtype = torch.float64 if f.dtype == torch.float64 else torch.float32
-    with torch.autocast(f.device.type, enabled=False):  # a half-precision log-sum-exp over N terms loses the small ones
+    with torch.autocast(f.device.type, enabled=False):  # in half precision, a log-sum-exp over N terms loses the small ones
         return SinglePassInstanceLoss.apply(f.to(dtype), index, bank.detach().to(dtype), temperature, chunk)
 
 
 def feature_decorrelation(f: Tensor, temperature: float) -> Tensor:
     """Equation 10: L_F = -mean_l log softmax_l(phi_l^T Phi / tau2), the columns normalised over the batch.
 
-    Each of the d feature columns is told apart from the others, as instances are in equation 9. IDFD's paper
-    sums over l, its code takes the mean; so do we.
+    It discriminates the d feature columns as equation 9 discriminates instances. IDFD's paper sums over l, its code
+    takes the mean, and so do we.
 
     Args:
         f: (B, d) features.
@@ -103,14 +103,14 @@ def feature_decorrelation(f: Tensor, temperature: float) -> Tensor:
 
 
 class MemoryBank(nn.Module):
-    """The memory bank V of equations 8 and 12: one vector a sample.
+    """The memory bank V of equations 8 and 12: one vector for each sample.
 
     Args:
         size: N, the number of samples.
         dim: d, the feature dimension.
-        momentum: mu in [0, 1): how much of the old vector stays.
+        momentum: mu in [0, 1), the weight of the old vector in an update.
 
-    The vectors start uniform in +-1/sqrt(d/3), un-normalised until first written, as in IDFD's code;
+    The vectors start uniform in +-1/sqrt(d/3) and are not normalised until they are first written, as in IDFD's code.
     :meth:`write` starts them from features instead.
     """
 

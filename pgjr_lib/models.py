@@ -8,15 +8,14 @@ import torch.nn.functional as F
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-# name -> (blocks a stage, channels a stage); "thin" is our choice for machines without a GPU
+from pgjr_lib.options import BRANCHES, MAPS, PLACES
+
+# options.Backbone -> (blocks of each stage, channels of each stage); "thin" is our choice for machines without a GPU
 BACKBONES = {
     "resnet18": ((2, 2, 2, 2), (64, 128, 256, 512)),
     "resnet34": ((3, 4, 6, 3), (64, 128, 256, 512)),
     "thin": ((1, 1, 1, 1), (16, 32, 64, 128)),
 }
-PLACES = ("pixel", "layer3", "layer4")
-MAPS = ("spatial", "embedding")
-BRANCHES = ("none", "supplement", "replace")
 EMBEDDING_MAP = (16, 8, 8)  # channels, height, width of the learned map of an embedding
 
 
@@ -26,21 +25,21 @@ def _known(owner: str, name: str, value, known) -> None:
 
 
 def _widening(jigsaw: nn.Module | None) -> int:
-    """How many times more channels leave the jigsaw than enter it: 2 with ``concat``, else 1."""
+    """Return the factor by which the jigsaw multiplies the channels: 2 with ``concat``, else 1."""
     operator = getattr(jigsaw, "inner", jigsaw)
     return 2 if getattr(operator, "combine", None) == "concat" else 1
 
 
 class GJR(nn.Module):
-    """Equations 5 and 6: f = P(E(J(X))) or f = P(pool(E2(J(E1(X))))), normalised.
+    """Compute equations 5 and 6: f = P(E(J(X))) or f = P(pool(E2(J(E1(X))))), normalised.
 
-    The ResNet has the stem of IDFD's code: a 3x3 convolution of stride 1, no max-pool.
+    The ResNet has the stem of IDFD's code: a 3x3 convolution of stride 1 and no max-pool.
 
     Args:
         backbone: a key of ``BACKBONES``.
         jigsaw: the operator J, or None, which makes the model IDFD exactly.
-        at: where J sits: on the pixels (equation 5), after layer3, so that layer4's nonlinearity follows
-            (equation 6), or after layer4 (ablation).
+        at: where J sits: on the pixels (equation 5), after layer3 so that layer4's nonlinearity follows it
+            (equation 6), or after layer4 (an ablation).
         dim: d, the feature dimension.
 
     Shape:
@@ -59,12 +58,12 @@ class GJR(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         self.project = nn.Linear(channels[-1], dim)  # P
         entering = {"pixel": 3, "layer3": channels[2], "layer4": channels[3]}[at]
-        # a stacked map is brought back to the channels the next layer expects
+        # the next layer expects the channels of a map that is not stacked
         self.merge = nn.Conv2d(2 * entering, entering, 1) if _widening(jigsaw) == 2 else nn.Identity()
         self.jigsaw, self.at = jigsaw, at
 
     def arrange(self, z: Tensor, place: str) -> Tensor:
-        """J(z) if the jigsaw sits at ``place``, else z; (B, C, H, W) -> (B, C, H, W)."""
+        """Return J(z) if the jigsaw sits at ``place``, else z; (B, C, H, W) -> (B, C, H, W)."""
         return self.merge(self.jigsaw(z)) if self.jigsaw is not None and self.at == place else z
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,11 +76,11 @@ class GJR(nn.Module):
 
 
 class PGJR(nn.Module):
-    """Equation 7: f = normalise(W [c~ ; phi(J(Z))]), a head on the features of a frozen prior.
+    """Compute equation 7, f = normalise(W [c~ ; phi(J(Z))]): a head on the features of a frozen prior.
 
-    c~ is the prior's embedding, standardised by the plain features' statistics; phi is flatten, BatchNorm,
-    ReLU. Z is the prior's own map (``spatial``) or a learned linear map of c~ (``embedding``), which has no
-    space in it: permuting its positions changes nothing before training.
+    c~ is the prior's embedding, standardised by the plain features' statistics; phi is flatten, BatchNorm and ReLU.
+    Z is the prior's own map (``spatial``) or a learned linear map of c~ (``embedding``). The latter has no space in
+    it: permuting its positions changes nothing before training.
 
     Args:
         embed_dim: D, the length of the prior's embedding.
@@ -91,7 +90,7 @@ class PGJR(nn.Module):
         branch: ``supplement`` joins the jigsaw branch to the embedding, ``replace`` drops the embedding,
             ``none`` drops the branch and leaves a linear head.
         dim: d, the feature dimension.
-        mean, std: (D,) statistics of the plain embeddings; None leaves them as they are.
+        mean, std: (D,) statistics that standardise the embeddings; None leaves them as they are.
 
     Shape:
         (B, D) and (B, C, H, W) -> (B, d), on the unit sphere.

@@ -1,7 +1,7 @@
 """Files that are whole or absent, and tensors that are what they were when they were written.
 
-Every write goes to a temporary name beside its target and is moved over it. Tensors are stored as
-safetensors (never pickle) with a SHA-256 over names, dtypes, shapes and bytes in the file's own metadata.
+A write goes to a temporary file beside its target, which then replaces the target. Tensors are stored as
+safetensors, never pickle, with a SHA-256 over names, dtypes, shapes and bytes in the file's metadata.
 """
 
 import hashlib
@@ -33,6 +33,20 @@ def atomic_write(path, data: bytes | str) -> None:
         raise
 
 
+def cache_folder() -> Path:
+    """Return the folder for what can be computed or fetched again; it need not exist yet.
+
+    It is ``$PGJR_CACHE``; else ``build/cache`` of the checkout that the current folder lies in; else the user's cache.
+    """
+    if chosen := os.environ.get("PGJR_CACHE"):
+        return Path(chosen)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "experiments.yaml").is_file():
+            return folder / "build" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pgjr"
+
+
 def write_json(path, obj) -> None:
     """Write ``obj`` as indented JSON, atomically. NaN is refused, because JSON has none."""
     atomic_write(path, json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -45,25 +59,25 @@ def read_json(path) -> dict:
         PGJRError: the file is missing, is not JSON, or holds something else.
     """
     try:
-        found = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise PGJRError(f"{path} does not exist.") from None
     except ValueError as error:
-        raise PGJRError(f"{path} is not valid JSON ({error}): run the step again that made it.") from None
-    if not isinstance(found, dict):
-        raise PGJRError(f"{path} holds no JSON object but a {type(found).__name__}: run the step again that made it.")
-    return found
+        raise PGJRError(f"{path} is not valid JSON ({error}): run the step that made it again.") from None
+    if not isinstance(content, dict):
+        raise PGJRError(f"{path} holds a JSON {type(content).__name__} instead of an object: run the step that made it again.")
+    return content
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice, and reads 1e-3 as a number, as YAML 1.2 does."""
+    """A safe loader that refuses repeated keys and reads 1e-3 as a number, as YAML 1.2 does."""
 
     def compose_mapping_node(self, anchor):
-        node, seen = super().compose_mapping_node(anchor), set()
+        node, names = super().compose_mapping_node(anchor), set()
         for key, _ in node.value:  # what << brings is not among them yet
-            if (name := (key.tag, str(key.value))) in seen:
+            if (name := (key.tag, str(key.value))) in names:
                 raise yaml.composer.ComposerError(problem=f"{name[1]!r} stands twice", problem_mark=key.start_mark)
-            seen.add(name)
+            names.add(name)
         return node
 
 
@@ -73,23 +87,23 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: bytes | str, what: str):
-    """What YAML ``text`` holds; PGJRError names ``what``, the line and the mistake."""
+    """Return what YAML ``text`` holds. PGJRError names ``what``, the line and the mistake."""
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         mark = getattr(error, "problem_mark", None)
-        told = f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
-        raise PGJRError(f"{what} cannot be read as YAML ({told}): correct it.") from None
+        reason = f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
+        raise PGJRError(f"{what} cannot be read as YAML ({reason}): correct it.") from None
 
 
 def file_sha256(path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tensors_sha256(tensors: dict) -> str:
-    """SHA-256 over the names, dtypes, shapes and bytes of ``tensors``, in the order of their names."""
+    """Return the SHA-256 over the names, dtypes, shapes and bytes of ``tensors``, in the order of their names."""
     import torch
 
     digest = hashlib.sha256()
@@ -115,14 +129,14 @@ def save_tensors(path, tensors: dict, metadata: dict[str, str] | None = None) ->
 
 
 def refuse_pickle(path: Path, zipped: bool = True) -> None:
-    """A pickle, or a zip archive that may hold one, can run code when it is opened.
+    """Refuse a pickle, or a zip archive that may hold one, because opening it can run code.
 
     Raises:
-        PGJRError: ``path`` is one (``zipped=False`` lets archives pass).
+        PGJRError: ``path`` is one. ``zipped=False`` lets archives pass.
     """
     with path.open("rb") as stream:
         head = stream.read(9)
-    # safetensors begin with the length of a JSON object: its first byte, too, may be a pickle's
+    # safetensors begin with the length of a JSON object, whose first byte may be a pickle's
     tensors = head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
     if (head[:1] == b"\x80" and not tensors) or (zipped and head[:2] == b"PK"):
         raise PGJRError(

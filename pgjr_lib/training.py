@@ -1,4 +1,4 @@
-"""Algorithm 1: the training loop, where its batches come from, and its checkpoints."""
+"""Algorithm 1: the training loop, where its batches come from, its checkpoints, and the training of pGJR's head."""
 
 import json
 import time
@@ -10,39 +10,23 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pgjr_lib.controls import build_jigsaw
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank, feature_decorrelation, instance_discrimination
+from pgjr_lib.models import EMBEDDING_MAP, PGJR
+from pgjr_lib.options import HeadOptions, TrainingOptions
 from pgjr_lib.storage import load_tensors, save_tensors
 
-SOUND_BATCH = 32  # the smallest batch of a head: fewer samples make poor statistics for its BatchNorm
-MILESTONES = (0.3, 0.475, 0.65, 0.825)  # of all epochs, as in IDFD's code: the rate falls to a tenth at each
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What Algorithm 1 needs to know; the symbols are those of the method page."""
-
-    epochs: int
-    batch_size: int
-    lr: float
-    tau1: float
-    tau2: float = 2.0
-    alpha: float = 1.0
-    beta: float = 0.0
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    smallest_batch: int = 1  # a shorter last batch is dropped: 1 keeps all, as IDFD does
-    precision: str = "fp32"  # or "bf16", by autocast
-    seed: int = 0
+MILESTONES = (0.3, 0.475, 0.65, 0.825)  # fractions of training, from IDFD's code: the rate falls to a tenth at each
 
 
 class ImageSource:
-    """Augmented views of images, for a CNN.
+    """Images and their augmented views, for a CNN.
 
     Args:
-        images: (N, 3, H, W) uint8, kept on its device.
-        augment: batch -> float32 views (B, 3, S, S) in [0, 1].
-        plain: batch -> float32 un-augmented (B, 3, S, S) in [0, 1].
+        images: (N, 3, H, W) uint8; it stays on its device.
+        augment: maps a batch to float32 views (B, 3, S, S) in [0, 1].
+        plain: maps a batch to float32 images without augmentation (B, 3, S, S) in [0, 1].
     """
 
     def __init__(self, images: Tensor, augment: Callable, plain: Callable):
@@ -58,21 +42,21 @@ class ImageSource:
         return ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def draw(self, index: Tensor) -> tuple[Tensor]:
-        """One random view of each image in ``index`` (B,): ((B, 3, S, S),)."""
+        """Return one random view of each image in ``index`` (B,): ((B, 3, S, S),)."""
         return (self._standard(self.augment(self.images[index])),)
 
     def plain(self, index: Tensor) -> tuple[Tensor]:
-        """The images themselves: ((B, 3, S, S),)."""
+        """Return the images of ``index`` without augmentation: ((B, 3, S, S),)."""
         return (self._standard(self.resize(self.images[index])),)
 
 
 class FeatureSource:
-    """Views of a frozen prior's features, for the head: every draw picks one of the K cached views a sample.
+    """Features of a frozen prior, plain and of K views, for the head. Each draw picks one view of each sample.
 
     Args:
         embeddings, maps: plain features (N, D) and (N, C, h, w), float32.
-        view_embeddings, view_maps: (K, N, D) and (K, N, C, h, w), half precision allowed; K = 0 trains on the
-            plain features.
+        view_embeddings, view_maps: features of the views, (K, N, D) and (K, N, C, h, w), float32 or half
+            precision. With K = 0 the head trains on the plain features.
     """
 
     def __init__(self, embeddings: Tensor, maps: Tensor, view_embeddings: Tensor, view_maps: Tensor):
@@ -82,8 +66,13 @@ class FeatureSource:
     def __len__(self) -> int:
         return len(self.embeddings)
 
+    def to(self, device) -> "FeatureSource":
+        """Return the same features on ``device``."""
+        tensors = (self.embeddings, self.maps, self.view_embeddings, self.view_maps)
+        return FeatureSource(*(tensor.to(device) for tensor in tensors))
+
     def draw(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, D) and (B, C, h, w): a random view of each sample in ``index`` (B,)."""
+        """Return a random view of each sample in ``index`` (B,): (B, D) and (B, C, h, w)."""
         K = len(self.view_embeddings)
         if K == 0:
             return self.plain(index)
@@ -91,18 +80,18 @@ class FeatureSource:
         return self.view_embeddings[view, index].float(), self.view_maps[view, index].float()
 
     def plain(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, D) and (B, C, h, w): the plain features of ``index``."""
+        """Return the plain features of ``index``: (B, D) and (B, C, h, w)."""
         return self.embeddings[index], self.maps[index]
 
 
 def learning_rate(epoch: int, options: TrainingOptions) -> float:
-    """The step schedule: ``lr`` times 0.1 for every milestone that ``epoch`` (from 0) has reached."""
+    """Return the rate in ``epoch`` (from 0): ``lr``, times 0.1 for every milestone that the epoch has reached."""
     return options.lr * 0.1 ** sum(epoch >= round(share * options.epochs) for share in MILESTONES)
 
 
 def epoch_batches(size: int, epoch: int, options: TrainingOptions) -> Iterator[Tensor]:
-    """The batches of one epoch, (B,) int64 each; a function of the seed and the epoch alone."""
-    smallest = min(options.smallest_batch, options.batch_size, size)  # a small set still trains
+    """Yield the batches of one epoch, (B,) int64 each. They depend on the seed and the epoch alone."""
+    smallest = min(options.smallest_batch, options.batch_size, size)  # so that a small set still trains
     order = torch.randperm(size, generator=torch.Generator().manual_seed(_epoch_seed(epoch, options)))
     for index in order.split(options.batch_size):
         if len(index) >= smallest:
@@ -110,10 +99,10 @@ def epoch_batches(size: int, epoch: int, options: TrainingOptions) -> Iterator[T
 
 
 def _epoch_seed(epoch: int, options: TrainingOptions) -> int:
-    return 1_000_003 * options.seed + epoch  # so that a resumed epoch draws what it would have drawn
+    return 1_000_003 * options.seed + epoch  # of the epoch alone, so that a resumed run draws the same
 
 
-@torch.enable_grad()  # whoever calls it
+@torch.enable_grad()  # the caller may have switched gradients off
 def fit(
     model: nn.Module,
     source,
@@ -122,31 +111,37 @@ def fit(
     *,
     checkpoint: Path | None = None,
     identity: str = "",
-    on_epoch: Callable[[int, dict], dict] | None = None,
+    on_epoch: Callable[[nn.Module, int, dict], dict] | None = None,
+    extra: dict[str, Tensor] | None = None,
 ) -> list[dict]:
-    """Algorithm 1. Trains ``model`` and ``bank`` in place, on the device the model is on.
+    """Run Algorithm 1. Trains ``model`` and ``bank`` in place, on the device the model is on.
 
     Args:
-        model: features -> (B, d) on the unit sphere.
+        model: maps features or images to (B, d) on the unit sphere.
         source: an :class:`ImageSource` or :class:`FeatureSource`.
-        bank: one row a sample of ``source``.
-        options: see :class:`TrainingOptions`.
-        checkpoint: where to save after every epoch; training goes on from a file that is there.
-        identity: what the checkpoint belongs to; another model's is refused.
-        on_epoch: called with (epoch from 1, row of the history); what it returns is joined to the row.
+        bank: a memory bank with one row for each sample of ``source``.
+        options: see :class:`pgjr_lib.options.TrainingOptions`.
+        checkpoint: a file to save to after every epoch. If it exists, training resumes from it.
+        identity: names what the checkpoint belongs to; the checkpoint of anything else is refused.
+        on_epoch: called with the model, the epoch and its row of the history, at epoch 0 (before training) and after
+            every epoch. What it returns is added to the row.
+        extra: tensors that the checkpoint keeps too; ``on_epoch`` may add some, and resuming restores them.
 
     Returns:
-        The history: one dict an epoch with ``epoch``, ``seconds`` (training only, since the start), ``loss``,
-        ``instance``, ``decorrelation`` and what ``on_epoch`` added.
+        The history, one dict for each epoch from 0: ``epoch``, ``seconds`` (of training alone, summed), ``loss``,
+        ``instance``, ``decorrelation`` (None at epoch 0) and what ``on_epoch`` returned.
 
     Raises:
-        PGJRError: the checkpoint is damaged or another model's, or the loss is no longer finite.
+        PGJRError: the checkpoint is damaged or belongs to another model, or the loss is no longer finite.
     """
     device = next(model.parameters()).device
     optimizer = torch.optim.SGD(model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay)
-    history = resume(checkpoint, identity, model, bank, optimizer)
-    with _noted_input(model.jigsaw if options.beta else None) as entered:
-        for epoch in range(len(history), options.epochs):
+    history = resume(checkpoint, identity, model, bank, optimizer, extra)
+    if not history:
+        row = {"epoch": 0, "seconds": 0.0, "loss": None, "instance": None, "decorrelation": None}
+        history.append(row | (on_epoch(model, 0, row) if on_epoch else {}))
+    with _jigsaw_input(model.jigsaw if options.beta else None) as entered:
+        for epoch in range(len(history) - 1, options.epochs):
             started, sums, batches = time.perf_counter(), torch.zeros(3, device=device), 0
             optimizer.param_groups[0]["lr"] = learning_rate(epoch, options)
             model.train()
@@ -170,36 +165,88 @@ def fit(
             means = (sums / max(batches, 1)).tolist()
             if not torch.isfinite(sums).all():
                 raise PGJRError(
-                    f"the loss is not finite in epoch {epoch + 1}: lower the learning rate (lr, {options.lr})"
-                    f" or raise the temperature (tau1, {options.tau1})."
+                    f"The loss is not finite in epoch {epoch + 1}: lower the learning rate (lr, now {options.lr})"
+                    f" or raise the temperature (tau1, now {options.tau1})."
                 )
-            before = history[-1]["seconds"] if history else 0.0
-            row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - started}
+            row = {"epoch": epoch + 1, "seconds": history[-1]["seconds"] + time.perf_counter() - started}
             row |= dict(zip(("loss", "instance", "decorrelation"), means, strict=True))
-            history.append(row | (on_epoch(epoch + 1, row) if on_epoch else {}))
+            history.append(row | (on_epoch(model, epoch + 1, row) if on_epoch else {}))
             if checkpoint is not None:
-                save(checkpoint, identity, model, bank, optimizer, history)
+                save(checkpoint, identity, model, bank, optimizer, history, extra)
     return history
 
 
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A trained head with what it was trained on: the model, its source and bank on one device, and the history."""
+
+    model: PGJR
+    source: FeatureSource
+    bank: MemoryBank
+    history: list[dict]
+
+
+def train_head(
+    source: FeatureSource,
+    head: HeadOptions,
+    options: TrainingOptions,
+    *,
+    device="cpu",
+    checkpoint: Path | None = None,
+    identity: str = "",
+    on_epoch: Callable[[nn.Module, int, dict], dict] | None = None,
+    extra: dict[str, Tensor] | None = None,
+) -> Head:
+    """Build pGJR's head on the features of a frozen prior and train it by Algorithm 1.
+
+    The start depends on ``options.seed`` alone. The memory bank starts from the untrained head's features.
+
+    Args:
+        source: the features; the plain ones also give the statistics that standardise the embedding.
+        head: see :class:`pgjr_lib.options.HeadOptions`.
+        options: see :class:`pgjr_lib.options.TrainingOptions`.
+        device: where to train.
+        checkpoint, identity, on_epoch, extra: as :func:`fit`.
+
+    Raises:
+        PGJRError: as :func:`fit`, an unknown option, or a map that is too small for blocks of n * g pixels.
+    """
+    shape = tuple(source.maps.shape[1:]) if head.map == "spatial" else EMBEDDING_MAP
+    jigsaw = None
+    if head.branch != "none":
+        settings = {name: getattr(head, name) for name in ("n", "g", "mode", "combine", "per_channel")}
+        try:
+            jigsaw = build_jigsaw(head.jigsaw, options.seed, shape[0], shape[1:], **settings)
+        except ValueError as error:
+            raise PGJRError(f"n={head.n}, g={head.g}: {error}") from None
+    mean, std = source.embeddings.mean(0), source.embeddings.std(0).clamp_min(1e-6)
+    torch.manual_seed(options.seed)
+    model = PGJR(len(mean), shape, jigsaw, head.map, head.branch, head.dim, mean, std).to(device)
+    source = source.to(device)
+    bank = MemoryBank(len(source), head.dim, head.bank_momentum).to(device)
+    bank.write(embed(model, source).to(device))
+    history = fit(model, source, bank, options, checkpoint=checkpoint, identity=identity, on_epoch=on_epoch, extra=extra)
+    return Head(model, source, bank, history)
+
+
 @contextmanager
-def _noted_input(jigsaw: nn.Module | None) -> Iterator[dict[str, Tensor]]:
-    """What enters the jigsaw, as ``z``, for L_R of equation 11; nothing without one."""
+def _jigsaw_input(jigsaw: nn.Module | None) -> Iterator[dict[str, Tensor]]:
+    """Yield a dict whose ``z`` is what entered the jigsaw last, for L_R of equation 11."""
     entered: dict[str, Tensor] = {}
     hook = jigsaw.register_forward_pre_hook(lambda _, inputs: entered.update(z=inputs[0])) if jigsaw else None
     try:
         yield entered
     finally:
         if hook:
-            hook.remove()  # a model that is left with it could not be pickled
+            hook.remove()  # a model with a hook cannot be pickled
 
 
 @torch.no_grad()
 def embed(model: nn.Module, source, batch_size: int = 512) -> Tensor:
-    """The features of the plain samples, in evaluation mode: (N, d) float32 on the CPU.
+    """Return the features of the plain samples, in evaluation mode: (N, d) float32 on the CPU.
 
     Raises:
-        PGJRError: they are not finite, as after a training that diverged while its loss still was.
+        PGJRError: they are not finite, because training diverged although its loss stayed finite.
     """
     device, training = next(model.parameters()).device, model.training
     model.eval()
@@ -207,22 +254,26 @@ def embed(model: nn.Module, source, batch_size: int = 512) -> Tensor:
     model.train(training)
     features = torch.cat(parts)
     if not torch.isfinite(features).all():
-        raise PGJRError("the features are not finite: lower the learning rate or raise the temperature.")
+        raise PGJRError("The features are not finite: lower the learning rate or raise the temperature.")
     return features
 
 
-def save(path: Path, identity: str, model, bank, optimizer, history: list[dict]) -> None:
-    """Write a checkpoint, atomically: model, bank, momentum buffers, history."""
+def save(path: Path, identity: str, model, bank, optimizer, history: list[dict], extra: dict | None = None) -> None:
+    """Write a checkpoint, atomically: model, bank, momentum buffers, history and extra tensors."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors["bank"] = bank.vectors
     for i, p in enumerate(optimizer.param_groups[0]["params"]):
         if (buffer := optimizer.state[p].get("momentum_buffer")) is not None:
             tensors[f"momentum.{i}"] = buffer
+    tensors |= {f"extra.{name}": value for name, value in (extra or {}).items()}
     save_tensors(path, tensors, {"identity": identity, "history": json.dumps(history)})
 
 
-def resume(path: Path | None, identity: str, model, bank, optimizer) -> list[dict]:
-    """Load a checkpoint where there is one; returns its history, [] where there is none.
+def resume(path: Path | None, identity: str, model, bank, optimizer, extra: dict | None = None) -> list[dict]:
+    """Load a checkpoint if there is one.
+
+    Returns:
+        Its history; [] where there is no checkpoint.
 
     Raises:
         PGJRError: the file is damaged, is a pickle, or belongs to another model.
@@ -237,4 +288,6 @@ def resume(path: Path | None, identity: str, model, bank, optimizer) -> list[dic
     for i, p in enumerate(optimizer.param_groups[0]["params"]):
         if f"momentum.{i}" in tensors:
             optimizer.state[p]["momentum_buffer"] = tensors[f"momentum.{i}"].to(p)
+    if extra is not None:
+        extra |= {name[6:]: value for name, value in tensors.items() if name.startswith("extra.")}
     return json.loads(metadata["history"])

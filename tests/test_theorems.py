@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.functional import jacobian
 
-from pgjr_lib.jigsaw import GridJigsaw, Permuted
+from pgjr_lib.controls import Permuted
+from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.models import EMBEDDING_MAP, GJR, PGJR
 
 

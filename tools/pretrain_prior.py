@@ -1,10 +1,14 @@
-"""The class-name prior: a small open_clip model trained on images and captions made of their class names.
+"""Train the class-name prior: a small open_clip model, on images and captions made of their class names.
+
+    python tools/pretrain_prior.py IMAGES NAMES --out build/prior/class-name-prior.safetensors --minutes 50
 
 This is supervision by class names, and everything that uses the weights says so.
 """
 
+import argparse
 import gzip
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -13,30 +17,30 @@ from open_clip.model import CustomTextCLIP
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, normalize, one_hot
-from tqdm import tqdm
 
-from pgjr_book.run_config import LABELS_SEEN
+from pgjr_lib import data
 from pgjr_lib.augment import Augment, plain, to_float
-from pgjr_lib.data import loading as datasets
+from pgjr_lib.devices import default_device, fast_half
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.evaluation import kmeans_scores
-from pgjr_lib.priors.encoder import fast_half, load_prior, save_prior
+from pgjr_lib.priors.encoder import load_prior, save_prior
+from pgjr_lib.progress import progress
 from pgjr_lib.storage import atomic_write, load_tensors, save_tensors
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# alike in shape, so that captions differ by their names from the first step on
+# the templates resemble each other, so that captions differ by their names from the first step on
 TEMPLATES = (
     "a photo of a {}.", "a small photo of a {}.", "a blurry photo of a {}.", "a close-up photo of a {}.",
     "a cropped photo of a {}.", "a dark photo of a {}.",
 )  # fmt: skip
-TEXT_RATE = 0.3  # the text tower's share of the learning rate: faster, its captions collapse before images differ
-# (from this fraction of the training on, sides / image_size to draw from): small inputs first, because they are
-# fast and because small images are in the prior's world; the last part is at the size the prior then asks for
+TEXT_RATE = 0.3  # the text tower's share of the learning rate: at a higher one captions collapse before images differ
+# (fraction of the training from which this row counts, sides / image_size to draw from): small inputs come first,
+# because they are fast and the prior will meet small images; the last row ends at the size that the prior asks for
 SIDES = ((0.0, (0.5, 0.75)), (0.7, (0.75, 1.0)))
-PIXELS = 32  # side of the images that k-means on pixels sees, at most
+PIXELS = 32  # side of the images for k-means on pixels, at most
 NEAR = 0.8  # similarity from which two thumbnails count as near-duplicates
 SELF_WEIGHT, SELF_TEMPERATURE = 0.5, 0.2  # of the self-supervised term
-CONTEXT = 20
+CONTEXT = 20  # tokens of a caption
 SUPERVISION = (
     "supervised by class names: contrastive training on Tiny-ImageNet images with captions made of the"
     " WordNet names of their 200 classes"
@@ -50,24 +54,26 @@ def pretrain(
     """Train the class-name prior and write weights, sidecar, token merges and card.
 
     Args:
-        images_root: folder with one folder a class, named by WordNet id.
+        images_root: folder with one folder per class, named by WordNet id.
         names_tsv: lines of WordNet id, tab, comma-separated names.
         out: ``x.safetensors``; ``x.json``, ``x.bpe.gz`` and the card ``x.md`` go beside it.
-        epochs: passes over the images at most.
-        minutes: training time at most; the learning rate reaches zero at whichever ends first.
-        image_size: side of the input in pixels at the end of the training (and what the prior then asks for).
-        batch_size, learning_rate, seed: of AdamW with a cosine schedule.
-        limit: a fixed random subset of the images.
+        epochs: passes over the images, at most.
+        minutes: training time, at most; the learning rate reaches zero at whichever limit comes first.
+        image_size: side of the input in pixels at the end of the training, and of the prior's input afterwards.
+        batch_size: images in a step, two views each.
+        learning_rate: AdamW's at its peak, with a cosine schedule.
+        seed: of weights, order and views.
+        limit: train on a fixed random subset of this many images.
         score_on: names of sets whose k-means scores go into the sidecar, beside those of raw pixels, with
             the number of their images that have a near-duplicate among the training images.
-        device: where it trains; in bfloat16 where the device is fast at it.
+        device: where it trains; in bfloat16 where the device is fast at half precision.
 
     Returns:
         The sidecar as a dict.
 
     Raises:
         PGJRError: a class without a name, fewer images than a batch, a checkpoint of another training, a number
-            that must be positive, a set to score on that holds classes of Tiny-ImageNet.
+            that must be positive, a set to score on that holds classes of Tiny-ImageNet or is not here.
     """
     out = Path(out)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("minutes", minutes)):
@@ -75,15 +81,17 @@ def pretrain(
             raise PGJRError(f"{name} is {value}: give a positive number.")
     if out.suffix != ".safetensors":
         raise PGJRError(f"{out} is no name for weights: let it end in .safetensors.")
-    if seen := [name for name in score_on if name in LABELS_SEEN]:
-        raise PGJRError(f"{seen[0]} cannot be scored with a class-name prior, which saw its labels: score on another set.")
+    if seen := [name for name in score_on if name in data.SETS and "class-name" in data.SETS[name].seen_by]:
+        raise PGJRError(
+            f"{seen[0]} cannot be scored with a class-name prior, which saw its labels: score on another set."
+        )
     for name in score_on:
-        datasets.checksum(name)  # a set that is not there is told now, not after the training
-    data = datasets.load(f"folder:{images_root}", limit=limit)
-    if len(data.labels) < batch_size:
-        raise PGJRError(f"{images_root} holds {len(data.labels)} images, less than one batch: lower batch_size.")
-    names = read_names(names_tsv, data.class_names)
-    captions = [[t.format(name) for name in names[c] for t in TEMPLATES] for c in data.class_names]
+        data.checksum(name)  # a missing set is an error now, not after the training
+    image_set = data.load(f"folder:{images_root}", limit=limit)
+    if len(image_set.labels) < batch_size:
+        raise PGJRError(f"{images_root} holds {len(image_set.labels)} images, less than one batch: lower batch_size.")
+    names = read_names(names_tsv, image_set.class_names)
+    captions = [[t.format(name) for name in names[c] for t in TEMPLATES] for c in image_set.class_names]
     merges = out.with_suffix(".bpe.gz")
     write_merges(merges, captions)
     tokenizer = SimpleTokenizer(bpe_path=str(merges), context_length=CONTEXT)
@@ -93,31 +101,33 @@ def pretrain(
     torch.manual_seed(seed)
     model = CustomTextCLIP(**{k: v for k, v in config.items() if k != "custom_text"})
     project = nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 128))
-    images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
+    images, labels = torch.from_numpy(image_set.images), torch.from_numpy(image_set.labels)
     sample = images[torch.randperm(len(images))[:512]]
     centre(model.train(), normalise(plain(sample, image_size // 2)), torch.stack([lines[0] for lines in tokens]))
     model, project = model.to(device, memory_format=torch.channels_last), project.to(device)
     images, labels, tokens = images.to(device), labels.to(device), [lines.to(device) for lines in tokens]
     towers = [[*model.visual.parameters(), *project.parameters()], [*model.text.parameters(), model.logit_scale]]
     optimizer = torch.optim.AdamW([{"params": tower} for tower in towers], weight_decay=0.05)
-    plan = f"{data.checksum} {image_size} {batch_size} {learning_rate} {seed} {epochs} {minutes}"
+    plan = f"{image_set.checksum} {image_size} {batch_size} {learning_rate} {seed} {epochs} {minutes}"
     checkpoint = out.with_suffix(".checkpoint.safetensors")
     trained = nn.ModuleDict({"model": model, "project": project})
     epoch, step, seconds = _resume(checkpoint, plan, trained, optimizer)
     steps_an_epoch = len(labels) // batch_size
     half = torch.bfloat16 if fast_half(device) else None
-    while _progress(step, steps_an_epoch * epochs, seconds, minutes) < 1:
-        torch.manual_seed(seed * 10_007 + epoch)  # an epoch's draws depend on its number only, so it can resume
+    while _fraction(step, steps_an_epoch * epochs, seconds, minutes) < 1:
+        torch.manual_seed(
+            seed * 10_007 + epoch
+        )  # draws depend on the epoch's number only, so that a training can resume
         order = torch.randperm(len(labels))
-        bar = tqdm(order.split(batch_size)[:steps_an_epoch], desc=f"epoch {epoch + 1}", mininterval=10)
+        bar = progress(order.split(batch_size)[:steps_an_epoch], f"epoch {epoch + 1}", "step")
         for batch in bar:
             start = time.perf_counter()
-            done = _progress(step, steps_an_epoch * epochs, seconds, minutes)
+            done = _fraction(step, steps_an_epoch * epochs, seconds, minutes)
             if done >= 1:
                 break
             for group, share in zip(optimizer.param_groups, (1, TEXT_RATE), strict=True):
                 group["lr"] = share * learning_rate * min(done / 0.03 + 1e-3, 1) * _cosine(done)
-            shares = [sides for start_at, sides in SIDES if done >= start_at][-1]
+            shares = [sides for start_at, sides in SIDES if done >= start_at][-1]  # the last row that counts by now
             side = round(image_size * shares[torch.randint(len(shares), ())])
             augment = Augment(side, scale=(0.3, 1.0), grayscale=0.1, flip=0.5)
             views = torch.cat([normalise(augment(rescale(images[batch.to(device)]))) for _ in range(2)])
@@ -139,14 +149,14 @@ def pretrain(
         epoch += 1
         _save(checkpoint, plan, trained, optimizer, epoch, step, seconds)
     sidecar = _write(
-        out, model.eval(), config, data, names, step, batch_size, seconds, seed, image_size, score_on, device
+        out, model.eval(), config, image_set, names, step, batch_size, seconds, seed, image_size, score_on, device
     )
     checkpoint.unlink()
     return sidecar
 
 
 def model_config(image_size: int, vocab_size: int) -> dict:
-    """open_clip's config of the class-name prior: a 5 M-parameter convnet and a small text transformer."""
+    """Return open_clip's config of the class-name prior: a 5 M-parameter convnet and a small text transformer."""
     return {
         "embed_dim": 256,
         "custom_text": True,
@@ -165,8 +175,8 @@ def model_config(image_size: int, vocab_size: int) -> dict:
 def centre(model, images, texts) -> None:
     """Set both projections' biases so that embeddings start with mean zero.
 
-    A fresh network maps all inputs to nearly one direction, and on the unit sphere that hides what differs:
-    the loss then hardly moves at first.
+    A fresh network maps all inputs to nearly one direction. On the unit sphere that direction hides how they differ,
+    and the loss then hardly moves at first.
     """
     image, text = model.encode_image(images), model.encode_text(texts)
     model.visual.head.proj.bias -= image.mean(0)
@@ -174,13 +184,16 @@ def centre(model, images, texts) -> None:
 
 
 def contrastive(image: Tensor, text: Tensor, index: Tensor, scale) -> Tensor:
-    """CLIP's symmetric loss (Radford et al., 2021) where all images of one class are positives, as in UniCL.
+    """Compute CLIP's symmetric loss (Radford et al., 2021), with all images of a class as positives, as in UniCL.
 
     Args:
         image: (B, D) rows on the unit sphere.
         text: (C, D) rows on the unit sphere, one caption for each class of the batch.
-        index: (B,) the row of ``text`` that is each image's class.
+        index: (B,) int64, the row of ``text`` that belongs to each image.
         scale: inverse temperature.
+
+    Returns:
+        A scalar.
     """
     logits = scale * image @ text.T
     positives = one_hot(index, len(text)).float().T
@@ -188,11 +201,14 @@ def contrastive(image: Tensor, text: Tensor, index: Tensor, scale) -> Tensor:
 
 
 def view_agreement(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """SimCLR's loss (Chen et al., 2020), the self-supervised term of SLIP (Mu et al., 2022).
+    """Compute SimCLR's loss (Chen et al., 2020), the self-supervised term of SLIP (Mu et al., 2022).
 
     Args:
         one, other: (B, d) rows on the unit sphere, two views of each image.
         temperature: of the softmax.
+
+    Returns:
+        A scalar.
     """
     both = torch.cat([one, other])
     logits = (both @ both.T / temperature).fill_diagonal_(-torch.inf)
@@ -200,7 +216,14 @@ def view_agreement(one: Tensor, other: Tensor, temperature: float) -> Tensor:
 
 
 def rescale(images: Tensor) -> Tensor:
-    """Scale a random half of the batch down (to 16 pixels at least) and up again, in four groups."""
+    """Scale a random half of the batch down (to 16 pixels at least) and up again, in four groups.
+
+    Args:
+        images: (B, 3, S, S) uint8, or float in [0, 1].
+
+    Returns:
+        (B, 3, S, S) float in [0, 1].
+    """
     images = to_float(images).clone()
     side = images.shape[-1]
     for group in torch.randperm(len(images))[: len(images) // 2].chunk(4):
@@ -211,13 +234,17 @@ def rescale(images: Tensor) -> Tensor:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] -> the encoder's input."""
+    """Turn (B, 3, H, W) images in [0, 1] into the encoder's input."""
     mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (MEAN, STD))
     return (images - mean) / std
 
 
 def read_names(path, class_names) -> dict[str, list[str]]:
-    """WordNet id -> its names, for every class."""
+    """Read the names of every class: WordNet id -> names.
+
+    Raises:
+        PGJRError: no such file, or a class without a line.
+    """
     try:
         lines = Path(path).read_text().splitlines()
     except FileNotFoundError:
@@ -228,30 +255,32 @@ def read_names(path, class_names) -> dict[str, list[str]]:
     return {c: table[c] for c in class_names}
 
 
-class _Recording(dict):
-    """The tokenizer's merge table, noting which merges are made."""
+class _RecordingRanks(dict):
+    """The tokenizer's merge table; it records which of its merges a caption uses."""
 
     def __init__(self, ranks):
         super().__init__(ranks)
-        self.made = set()
+        self.used = set()
 
     def __contains__(self, pair):
-        found = super().__contains__(pair)
-        self.made |= {pair} if found else set()
-        return found
+        present = super().__contains__(pair)
+        if present:
+            self.used.add(pair)
+        return present
 
 
 def write_merges(path, captions) -> None:
     """Write the part of open_clip's token merges that ``captions`` use: same words, a small vocabulary."""
     tokenizer = SimpleTokenizer()
-    tokenizer.bpe_ranks = ranks = _Recording(tokenizer.bpe_ranks)
+    tokenizer.bpe_ranks = ranks = _RecordingRanks(tokenizer.bpe_ranks)
     for line in (line for lines in captions for line in lines):
         tokenizer.encode(line)
-    used = [" ".join(pair) for pair in ranks if pair in ranks.made]
+    used = [" ".join(pair) for pair in ranks if pair in ranks.used]
     atomic_write(path, gzip.compress("\n".join(["#version: 0.2", *used]).encode(), mtime=0))
 
 
-def _progress(step, steps, seconds, minutes):
+def _fraction(step, steps, seconds, minutes):
+    """Return how much of the training is done: 1 or more at its end."""
     return max(step / steps, seconds / (60 * minutes) if minutes else 0)
 
 
@@ -267,7 +296,7 @@ def _save(path, plan, model, optimizer, epoch, step, seconds):
 
 
 def _resume(path, plan, model, optimizer):
-    """(epoch, step, seconds) of a training that was stopped, or zeros."""
+    """Restore a training that was stopped: (epoch, step, seconds), zeros for a new one."""
     if not path.exists():
         return 0, 0, 0.0
     tensors, meta = load_tensors(path)
@@ -283,7 +312,7 @@ def _resume(path, plan, model, optimizer):
     return int(meta["epoch"]), int(meta["step"]), float(meta["seconds"])
 
 
-def _write(out, model, config, data, names, step, batch_size, seconds, seed, image_size, score_on, device):
+def _write(out, model, config, image_set, names, step, batch_size, seconds, seed, image_size, score_on, device):
     fields = {
         "name": "class-name prior",
         "architecture": config,
@@ -291,8 +320,8 @@ def _write(out, model, config, data, names, step, batch_size, seconds, seed, ima
         "preprocessing": {"size": image_size, "mean": MEAN, "std": STD, "interpolation": "bicubic"},
         "supervision": SUPERVISION,
         "training_data": {
-            "set": "Tiny-ImageNet", "split": "train", "images": len(data.labels), "classes": len(names),
-            "stored_side": data.images.shape[-1], "form": "scaled down, lossy", "checksum": data.checksum,
+            "set": "Tiny-ImageNet", "split": "train", "images": len(image_set.labels), "classes": len(names),
+            "stored_side": image_set.images.shape[-1], "form": "scaled down, lossy", "checksum": image_set.checksum,
         },
         "captions": {"templates": TEMPLATES, "names": "all WordNet names of a class, drawn at random"},
         "tokenizer": f"{out.stem}.bpe.gz",
@@ -304,21 +333,23 @@ def _write(out, model, config, data, names, step, batch_size, seconds, seed, ima
         "classes_seen": sorted(names),
     }  # fmt: skip
     save_prior(out, model.state_dict(), **fields)
-    fields["scores"] = {name: _score(out, name, image_size, data.images) for name in score_on}
+    fields["scores"] = {name: _score(out, name, image_size, image_set.images) for name in score_on}
     save_prior(out, model.state_dict(), **fields)
     atomic_write(out.with_suffix(".md"), card(out, fields))
     return fields
 
 
 def near_duplicates(images: Tensor, others: Tensor, similarity: float = NEAR) -> int:
-    """How many of ``images`` have a near-duplicate among ``others``, by 16x16 thumbnails.
+    """Count the ``images`` that have a near-duplicate among ``others``, by 16x16 thumbnails.
 
     A pair counts if the cosine of its thumbnails and that of their edges (grey, without the border) both reach
-    ``similarity``: alike in colour alone, or in a frame alone, is not enough. Another crop of the same
-    photograph is not found, and a plain scene may be found by mistake: it is an estimate.
+    ``similarity``: the same colours alone, or the same frame alone, are not enough. The count is an estimate: it
+    misses other crops of the same photograph, and may include plain scenes that only look alike.
 
     Args:
-        images, others: (N, 3, H, W) and (M, 3, h, w) uint8.
+        images: (N, 3, H, W) uint8.
+        others: (M, 3, h, w) uint8.
+        similarity: least cosine of a pair, in [0, 1].
     """
 
     def thumbnails(pictures):
@@ -336,23 +367,23 @@ def near_duplicates(images: Tensor, others: Tensor, similarity: float = NEAR) ->
 
 
 def _score(weights, name, image_size, training_images):
-    """k-means ACC and NMI in percent, mean over five seeds: the prior's embedding beside raw pixels."""
-    data = datasets.load(name)
+    """Score k-means on the prior's embedding and on raw pixels: ACC and NMI in percent, mean over five seeds."""
+    image_set = data.load(name)
     prior = load_prior(f"file:{weights}")
-    images = torch.from_numpy(data.images)
+    images = torch.from_numpy(image_set.images)
     embedding = torch.cat([prior.encode(plain(batch, image_size))[0] for batch in images.split(256)])
-    rows = {"images": len(images), "split": data.split, "note": data.note}
+    rows = {"images": len(images), "split": image_set.split, "note": image_set.note}
     rows["near_duplicates"] = near_duplicates(images, torch.from_numpy(training_images))
     pixels = plain(images, min(PIXELS, images.shape[-1])).flatten(1)  # more would only cost time
     for label, features in (("prior", embedding), ("pixels", pixels)):
-        scores = kmeans_scores(features.numpy(), data.labels, len(data.class_names))
+        scores = kmeans_scores(features.numpy(), image_set.labels, len(image_set.class_names))
         rows[label] = {m: round(100 * sum(scores[m]) / len(scores[m]), 1) for m in ("acc", "nmi")}
     return rows
 
 
 def card(out, fields) -> str:
-    """The card that goes beside the weights, in plain words."""
-    training, data = fields["training"], fields["training_data"]
+    """Return the card that goes beside the weights, as Markdown."""
+    training, images = fields["training"], fields["training_data"]
     scores = "\n".join(
         f"| {name} ({row['split']}, {row['images']:,}{', ' + row['note'] if row['note'] else ''})"
         f" | {row['prior']['acc']} / {row['prior']['nmi']}"
@@ -365,8 +396,8 @@ def card(out, fields) -> str:
 transformer). **It is supervised by class names of Tiny-ImageNet**: it was trained to match images with
 captions made of the names of their classes. It is not CLIP, and it is not unsupervised.
 
-- Images: {data["images"]:,} of Tiny-ImageNet's training images, {data["classes"]} classes, scaled to
-  {data["stored_side"]}x{data["stored_side"]} pixels and stored with loss. Nothing else; no digits.
+- Images: {images["images"]:,} of Tiny-ImageNet's training images, {images["classes"]} classes, scaled to
+  {images["stored_side"]}x{images["stored_side"]} pixels and stored with loss. Nothing else; no digits.
 - Captions: every WordNet name of a class in {len(TEMPLATES)} templates such as "{TEMPLATES[1]}".
   Images of one class in a batch count as positives for each other.
 - Training: {training["steps"]:,} steps of {training["batch_size"]} images in two views each,
@@ -377,7 +408,7 @@ captions made of the names of their classes. It is not CLIP, and it is not unsup
 - Never scored with it, because it saw their labels: Tiny-ImageNet, ImageNet-10 (3 of its classes) and
   ImageNet-Dogs (1). Other sets also show objects of its classes (dogs, cats, birds, cars): the names it
   learned help there.
-- `{Path(out).stem}.json` says how to run it; `{fields["tokenizer"]}` holds the token merges of its captions.
+- `{out.stem}.json` says how to run it; `{fields["tokenizer"]}` holds the token merges of its captions.
 
 k-means on its embedding beside k-means on pixels, ACC / NMI in percent, mean over five seeds of 20 starts:
 
@@ -388,3 +419,41 @@ k-means on its embedding beside k-means on pixels, ACC / NMI in percent, mean ov
 Near-duplicates: images of the set whose 16x16 thumbnail and its edges match a training image's (cosine of
 {NEAR} or more each). An estimate: other crops of one photograph are not found, and some pairs are only alike.
 """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script; a mistake in the input is one sentence on stderr and exit status 2."""
+    parser = argparse.ArgumentParser(description="Train the class-name prior on images and their class names.")
+    parser.add_argument("images", type=Path, metavar="IMAGES", help="folder of class folders named by WordNet id")
+    parser.add_argument("names", type=Path, metavar="NAMES", help="lines of WordNet id, tab, comma-separated names")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the .safetensors file to write; a .json goes beside it"
+    )
+    parser.add_argument("--minutes", type=float, default=10.0, help="training time at most (default: %(default)s)")
+    parser.add_argument(
+        "--epochs", type=int, default=1000, help="passes over the images at most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=128, help="images in a step, two views each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--score-on", nargs="*", default=["digits"], metavar="SET", help="sets to score (default: digits)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and views (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        pretrain(
+            options.images, options.names, options.out, epochs=options.epochs, minutes=options.minutes,
+            batch_size=options.batch_size, seed=options.seed, score_on=options.score_on, device=default_device(),
+        )  # fmt: skip
+    except (PGJRError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes from the last finished epoch.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

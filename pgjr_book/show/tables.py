@@ -1,318 +1,252 @@
-"""Records in, DataFrames out. Scores are in points (0 to 100); a run that failed has no record and no cell."""
+"""Records in, data frames of numbers out: the tables of the book, which ``render`` writes as HTML and CSV.
 
-import base64
-import html
+Scores are in points (0 to 100). A run that failed has no record and no row. Columns come in groups that belong together:
+"X" and "X sd" are a mean and its standard deviation (NaN for one value), "X low" and "X high" the ends of an interval.
+A column "set" holds a :class:`pgjr_book.verdicts.ScoredSet`. Without records a frame is empty.
+"""
 
 import numpy as np
 import pandas as pd
 
-from pgjr_book import verdicts as claims
-from pgjr_book.run_config import LABELS_SEEN, digest
-from pgjr_lib.data import loading as datasets
+from pgjr_book import verdicts
+from pgjr_book.run_config import digest
+from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
+from pgjr_book.show.sets import class_names
+from pgjr_book.show.verdict_words import evidence, on_paper, on_stand_in
+from pgjr_book.stats import paired_interval
+from pgjr_lib.data.sets import SETS
 
 METRICS = ("nmi", "acc", "ari")
-MARKS = {  # sets whose labels were seen, and when
-    "†": (("stl10", "digits"), "development set: its labels were seen while settings were chosen."),
-    "‡": (("cifar10",), "its labels were seen in early trials and when priors were compared, not while settings were chosen."),
-}
-JIGSAW_PAIRS = {  # with the jigsaw, without it, and the seeds that decide
-    "GJR": (claims.is_gjr, claims.is_idfd, claims.SEEDS_CNN),
-    "pGJR": (claims.is_pgjr, claims.is_pgjr_without, claims.SEEDS_HEAD),
-}
+AGAINST = "NMI against "  # begins the name of the column that compares with a study's default
 ALSO_SCORED = {  # a record's other features, and how tables call them
     "standardised": "the same, standardised", "view_mean": "the same, mean over views", "bank": "the same, memory bank",
 }  # fmt: skip
 
 
-def mean_sd(values) -> str:
-    """ "mean ± sd" with one decimal; the mean alone where there is one value."""
+def mean_sd(name: str, values) -> dict[str, float]:
+    """Return the mean and the standard deviation of ``values`` as the columns ``name`` and "``name`` sd"."""
     values = np.asarray(list(values), dtype=float)
-    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" if len(values) > 1 else f"{values.mean():.1f}"
+    return {name: float(values.mean()), f"{name} sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan")}
+
+
+def scores(records: list[dict], metrics=METRICS) -> dict[str, float]:
+    """Return mean and standard deviation over records of some scores, as columns."""
+    columns = {}
+    for metric in metrics:
+        columns |= mean_sd(metric.upper(), [verdicts.score(record, metric) for record in records])
+    return columns
 
 
 def components(records: list[dict]) -> pd.DataFrame:
-    """Table 5: one row a variant: mean ± sd over training seeds, and the spread over k-means seeds apart.
+    """Tabulate every variant's scores: mean and sd over training seeds, and the spread over k-means seeds apart.
 
-    Below a variant stand the other features its runs scored: standardised, mean over views, memory bank.
+    Below a variant stand the other features that its runs scored: standardised, mean over views, memory bank.
     """
     rows = []
-    for (dataset, label), group in grouped(records, "set", "label").items():
-        for features, told in {"plain": label, **ALSO_SCORED}.items():
-            found = [record["scores"][features] for record in group if features in record["scores"]]
-            if found:
-                points = {m: [100 * np.mean(scores[m]) for scores in found] for m in METRICS}
-                spread = [100 * np.std(scores["nmi"], ddof=1) for scores in found]
-                rows.append({
-                    "set": marked(dataset), "variant": told, **{m.upper(): mean_sd(points[m]) for m in METRICS},
-                    "k-means sd (NMI)": f"{np.mean(spread):.1f}", "seeds": len(found),
-                })  # fmt: skip
+    for (where, _), group in by_set_and_variant(records).items():
+        for features, name in {"plain": group[0]["label"], **ALSO_SCORED}.items():
+            scored = [record["scores"][features] for record in group if features in record["scores"]]
+            if scored:
+                row = {"set": where, "variant": name}
+                for metric in METRICS:
+                    row |= mean_sd(metric.upper(), [100 * np.mean(run[metric]) for run in scored])
+                spread = float(np.mean([100 * np.std(run["nmi"], ddof=1) for run in scored]))
+                rows.append({**row, "k-means sd (NMI)": spread, "seeds": len(scored)})
     return pd.DataFrame(rows)
 
 
-def marked(dataset: str) -> str:
-    """A set's name as tables show it, with the mark that tells whether its labels were seen."""
-    mark = next((mark for mark, (names, _) in MARKS.items() if dataset.split(" (")[0] in names), "")
-    return f"{dataset} {mark}".rstrip()
-
-
-def explained(shown: str) -> str:
-    """The marks that occur in ``shown``, in words, as HTML."""
-    return "".join(f"<p>{mark} {words}</p>" for mark, (_, words) in MARKS.items() if mark in shown)
-
-
 def data_sets(records: list[dict]) -> pd.DataFrame:
-    """Table 1: the sets of the protocol, and what of them the records used."""
-    used: dict[str, dict] = {}
-    for r in records:
-        used.setdefault(r["data"]["name"], {})[f"{r['data']['split']}, {r['data']['count']:,}"] = r["data"]["note"]
-    stand_in = any(r["config"]["prior"] == "class-name" for r in records)
+    """Tabulate the sets of the protocol, and what of them the records used.
+
+    "images" holds split -> count, "used here" a list of (split, count), "note" a list of notes.
+    """
+    used: dict[str, dict[tuple[str, int], str]] = {}
+    for record in records:
+        data = record["data"]
+        used.setdefault(data["name"], {})[data["split"], data["count"]] = data["note"]
+    priors = {record["config"]["prior"] for record in records}
     rows = []
-    for name, info in datasets.SETS.items():
+    for name, info in SETS.items():
         parts = used.get(name, {})
-        refused = stand_in and name in LABELS_SEEN
+        refused = not priors.isdisjoint(info.seen_by)
         rows.append({
             "set": name, "classes": info.classes, "side": info.side or "varies",
-            "images": " + ".join(f"{n:,} {s}" for n, s in zip(info.counts, info.splits, strict=True)).removesuffix(" all"),
-            "used here": "; ".join(parts) or "not run",
-            "note": "prior saw these labels" if refused else "; ".join(dict.fromkeys(filter(None, parts.values()))),
+            "images": dict(zip(info.splits, info.counts, strict=True)), "used here": list(parts),
+            "note": ["prior saw these labels"] if refused else list(dict.fromkeys(filter(None, parts.values()))),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def distributions(records: list[dict]) -> pd.DataFrame:
-    """NMI at the first and the last of Figure 5's moments, one row a record."""
+    """Tabulate NMI at the first and the last of Figure 5's moments, one row a record."""
     rows = []
     for record in records:
         first, last = record["history"][0], record["history"][-1]
         rows.append({
-            "set": marked(claims.set_name(record)), "method": record["label"], "epochs": last["epoch"],
-            "NMI at the start": f"{100 * first['nmi']:.1f}", "NMI at the end": f"{100 * last['nmi']:.1f}",
+            "set": verdicts.scored_set(record), "method": record["label"], "epochs": last["epoch"],
+            "NMI at the start": 100 * first["nmi"], "NMI at the end": 100 * last["nmi"],
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
+def ends(records: list[dict]) -> pd.DataFrame:
+    """Tabulate NMI at both ends of the curves, mean and sd over seeds, one row a set and variant."""
+    rows = []
+    for (where, variant), group in by_set_and_variant(records).items():
+        row = {"set": where, "variant": variant, "method": group[0]["label"]}
+        for name, position in (("NMI at the start", 0), ("NMI at the end", -1)):
+            row |= mean_sd(name, [100 * record["history"][position]["nmi"] for record in group])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def confused(records: list[dict]) -> pd.DataFrame:
-    """Figure 6 in words: each record's class that is found best, and the pair of classes that is mixed most."""
+    """Tabulate Figure 6: each record's best recovered class, and the two classes that share most of a cluster.
+
+    "found best share" is the share of the class in its own cluster, "mixed share" the smaller of the two classes' shares in the
+    cluster they have in common.
+    """
     rows = []
     for record in records:
         names = class_names(record)
-        table = np.array(record["exemplars"]["confusion"], dtype=float)
-        table = table / table.sum(1, keepdims=True)
-        together = np.minimum(table[:, None], table[None]).max(2)  # the cluster two classes share most of
+        share = np.array(record["exemplars"]["confusion"], dtype=float)
+        share = share / share.sum(1, keepdims=True)
+        together = np.minimum(share[:, None], share[None]).max(2)  # in the cluster that two classes share most of
         np.fill_diagonal(together, 0)
         first, second = np.unravel_index(together.argmax(), together.shape)
-        own = np.diag(table[:, : len(table)])
+        own = np.diag(share[:, : len(share)])
         rows.append({
-            "set": marked(claims.set_name(record)), "method": record["label"],
-            "found best": f"{names[own.argmax()]} ({100 * own.max():.0f} %)",
-            "mixed most": f"{names[first]} and {names[second]} (at least {100 * together.max():.0f} % of each in one cluster)",
+            "set": verdicts.scored_set(record), "method": record["label"],
+            "found best": names[own.argmax()], "found best share": float(own.max()),
+            "mixed most": names[first], "mixed with": names[second], "mixed share": float(together.max()),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def sensitivity(records: list[dict], default: str) -> pd.DataFrame:
-    """Figure 7's means: one row a setting and value, with the paired difference from ``default``."""
+    """Tabulate a sensitivity study: one row a panel and value, with the paired difference from variant ``default``."""
     rows = []
-    for label in dict.fromkeys(record["label"] for record in records if " = " in record["label"]):
-        setting, _, value = label.partition(" = ")
-        group = [record for record in records if record["label"] == label]
-        row = {"setting": setting, "value": value, "NMI": mean_sd(map(claims.score, group)),
-               "ACC": mean_sd(claims.score(record, "acc") for record in group)}  # fmt: skip
-        found = comparisons([r for r in records if r["label"] in (label, default)], [(label, default)])
-        row[f"NMI against {default}"] = found["NMI difference"].iloc[0] if len(found) else ""
-        rows.append({**row, "seeds": len(group)})
+    variants = by_variant(records)
+    reference = variants[default][0]["label"] if default in variants else default
+    for variant, group in variants.items():
+        if group[0]["panel"] is not None:
+            paired = _differences(records, variant, default)
+            differs = float(np.mean(paired)) if len(paired) > 1 else float("nan")
+            rows.append({"setting": group[0]["panel"], "value": group[0]["value"], **scores(group, ("nmi", "acc")),
+                         f"{AGAINST}{reference}": differs, "seeds": len(group)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def best_setting(records: list[dict]) -> str:
-    """Which variant of Figure 7 has the highest mean NMI on each set, in a sentence; "Not run" without records."""
-    told = []
-    for (dataset,), group in grouped(records, "set").items():
-        means = {
-            label: np.mean([claims.score(r) for r in found]) for (label,), found in grouped(group, "label").items()
-        }
-        best, worst = max(means, key=means.get), min(means, key=means.get)
-        different = len({digest({**record["config"], "seed": 0}) for record in group})  # a setting may have many labels
-        told.append(
-            f"on {dataset} the means run from {means[worst]:.1f} ({worst}) to {means[best]:.1f} ({best}) NMI points; "
-            f"the highest of {different} means is partly luck"
-        )
-    return "; ".join(told) or "Not run"
+def extremes(records: list[dict]) -> pd.DataFrame:
+    """Tabulate which variants of a study have the lowest and the highest mean NMI, one row a set.
+
+    "settings" counts the different configurations, as one of them may stand in several panels.
+    """
+    rows = []
+    for where, group in by_set(records).items():
+        means = {runs[0]["label"]: float(np.mean([verdicts.score(r) for r in runs])) for runs in by_variant(group).values()}
+        worst, best = min(means, key=means.get), max(means, key=means.get)
+        settings = len({digest({**record["config"], "seed": 0}) for record in group})
+        rows.append({"set": where, "worst": worst, "NMI low": means[worst], "best": best, "NMI high": means[best],
+                     "settings": settings})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def landscapes(records: list[dict]) -> pd.DataFrame:
-    """What single k-means starts reach on the same features, in ACC points."""
+    """Tabulate the ACC, in points, that single k-means starts reach on the same features.
+
+    "within 1 % of it" is the range of ACC over the starts whose inertia is within one per cent of the lowest.
+    """
     rows = []
     for record in records:
         inertia, acc = (np.array(record["landscape"][name]) for name in ("inertia", "acc"))
         near = acc[inertia <= 1.01 * inertia.min()]
         rows.append({
-            "set": marked(claims.set_name(record)), "features": record["label"], "starts": len(acc),
-            "lowest": f"{100 * acc.min():.1f}", "highest": f"{100 * acc.max():.1f}",
-            "at the lowest inertia": f"{100 * acc[inertia.argmin()]:.1f}",
-            "within 1 % of it": f"{100 * near.min():.1f} to {100 * near.max():.1f} ({len(near)} starts)",
+            "set": verdicts.scored_set(record), "features": record["label"], "starts": len(acc),
+            "lowest": 100 * acc.min(), "highest": 100 * acc.max(), "at the lowest inertia": 100 * acc[inertia.argmin()],
+            "within 1 % of it low": 100 * near.min(), "within 1 % of it high": 100 * near.max(), "starts within 1 %": len(near),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def costs(records: list[dict]) -> pd.DataFrame:
-    """Table 6: scores beside the seconds of encoding all views and of training, means over seeds."""
+    """Tabulate scores beside the seconds of encoding all views and of training, means over seeds.
+
+    A column "device" stands there where runs used several.
+    """
     rows = []
-    for (dataset, label), group in grouped(records, "set", "label").items():
-        row = {"set": marked(dataset), "method": label}
-        row |= {metric.upper(): mean_sd(claims.score(record, metric) for record in group) for metric in METRICS}
+    for (where, _), group in by_set_and_variant(records).items():
+        row = {"set": where, "method": group[0]["label"], **scores(group)}
         for name, part in (("encoding, s", "extract_s"), ("training, s", "train_s")):
-            row[name] = f"{np.mean([record['timings'][part] for record in group]):.0f}"
+            row[name] = float(np.mean([record["timings"][part] for record in group]))
         rows.append({**row, "device": group[0]["provenance"]["device"], "seeds": len(group)})
     table = pd.DataFrame(rows)
-    one_device = rows and table["device"].nunique() == 1  # then the provenance says which
+    one_device = rows and table["device"].nunique() == 1  # then the provenance box names it
     return table.drop(columns="device") if one_device else table
 
 
 def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.DataFrame:
-    """Paired differences in NMI points, same set and seed, with Student-t intervals; ``compared`` pairs labels."""
+    """Tabulate paired differences in NMI points, same set and seed, with Student-t intervals.
+
+    Args:
+        records: of one experiment, or of several that share no variant on a set.
+        compared: pairs of variant ids; a pair that has fewer than two seeds on a set has no row for it.
+    """
     rows = []
     for first, second in compared:
-        matched = claims.pairs(records, lambda r, n=first: r["label"] == n, lambda r, n=second: r["label"] == n)
-        for dataset, found in matched.items():
-            differences = [claims.score(a) - claims.score(b) for a, b in found]
+        for where, both in verdicts.pairs(records, first, second).items():
+            differences = [verdicts.score(a) - verdicts.score(b) for a, b in both]
             if len(differences) > 1:
-                mean, low, high = claims.paired_interval(differences)
-                rows.append({"set": marked(dataset), "comparison": f"{first} − {second}", "NMI difference": signed(mean),
-                             "95 % interval": f"{signed(low)} to {signed(high)}", "pairs": len(differences)})  # fmt: skip
+                mean, low, high = paired_interval(differences)
+                comparison = f"{both[0][0]['label']} − {both[0][1]['label']}"
+                rows.append({"set": where, "comparison": comparison, "NMI difference": mean, "95 % interval low": low,
+                             "95 % interval high": high, "pairs": len(differences)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def signed(points: float) -> str:
-    """A difference with its sign and one decimal, or as many more as show on which side of zero it lies."""
-    digits = next((d for d in range(1, 7) if round(points, d)), None)
-    return f"{points:+.{digits}f}" if digits else "0"
-
-
-def against_prior(records: list[dict]) -> str:
-    """pGJR beside k-means on the prior and on its mean over views, set by set, in a sentence; "not run" without them."""
-    told = []
-    for name, found in by_set(records).items():
-        plain = [r for r in found if r["label"] == "k-means on the prior"]
-        head = [r for r in found if claims.is_pgjr(r)]
-        if plain and head:
-            has = {"pGJR": [r["scores"]["plain"] for r in head], "k-means on the prior": [r["scores"]["plain"] for r in plain],
-                   "on its mean over views": [r["scores"]["view_mean"] for r in plain if "view_mean" in r["scores"]]}  # fmt: skip
-            points = lambda scores, metric: mean_sd(100 * np.mean(s[metric]) for s in scores)  # noqa: E731
-            said = [f"{label} has NMI {points(scores, 'nmi')} and ACC {points(scores, 'acc')}"
-                    for label, scores in has.items() if scores]  # fmt: skip
-            told.append(f"on {name} {', '.join(said)}")
-    return "; ".join(told) or "not run"
-
-
-def bounds(interval: str) -> tuple[float, float]:
-    """Low and high of an interval as :func:`comparisons` words it."""
-    low, high = map(float, interval.split(" to "))
-    return low, high
-
-
-def told_apart(paired: pd.DataFrame) -> str:
-    """Which comparisons of :func:`comparisons` have an interval without zero, in a sentence; "Not run" without rows."""
-    sides: dict[str, list[str]] = {"above": [], "below": []}
-    for row in paired.to_dict("records"):
-        low, high = bounds(row["95 % interval"])
-        if low > 0 or high < 0:
-            sides["above" if low > 0 else "below"].append(f"{row['comparison']} on {row['set'].rstrip(' †‡')}")
-    told = [f"{side} zero lie the intervals of {', '.join(names)}" for side, names in sides.items() if names]
-    rest = len(paired) - sum(map(len, sides.values()))
-    sentence = "; ".join([*told, f"{rest} of {len(paired)} intervals contain zero"])
-    return sentence[0].upper() + sentence[1:] if len(paired) else "Not run"
+def against_prior(records: list[dict]) -> pd.DataFrame:
+    """Tabulate pGJR beside k-means on its prior and on the prior's mean over views, on the sets that have both."""
+    rows = []
+    for where, group in by_set(records).items():
+        variants = by_variant(group)
+        prior, head = variants.get("prior"), variants.get("pgjr")
+        if prior and head:
+            for runs, features, name in ((head, "plain", "pGJR"), (prior, "plain", "k-means on the prior"),
+                                         (prior, "view_mean", "on its mean over views")):  # fmt: skip
+                scored = [record["scores"][features] for record in runs if features in record["scores"]]
+                if scored:
+                    nmi, acc = (mean_sd(m.upper(), [100 * np.mean(run[m]) for run in scored]) for m in ("nmi", "acc"))
+                    rows.append({"set": where, "features": name, **nmi, **acc})
+    return pd.DataFrame(rows)
 
 
 def convergence(records: list[dict]) -> pd.DataFrame:
-    """Claim 1's numbers as a table, one row a pair of runs."""
-    rows = [{"set": marked(row["dataset"]), "seed": row["seed"], "NMI to reach": f"{100 * row['target']:.1f}",
-             "GJR epochs": row["gjr_epoch"], "GJR seconds": f"{row['gjr_seconds']:.1f}",
-             "pGJR epochs": row["pgjr_epoch"], "pGJR seconds": f"{row['pgjr_seconds']:.1f}",
-             "still gaining": "yes" if row["still_gaining"] else "no"}
-            for row in claims.convergence(records)]  # fmt: skip
+    """Tabulate claim 1's numbers, one row a pair of runs."""
+    rows = [{"set": race.where, "seed": race.seed, "NMI to reach": 100 * race.target,
+             "GJR epochs": race.gjr_epoch, "GJR seconds": race.gjr_seconds,
+             "pGJR epochs": race.pgjr_epoch, "pGJR seconds": race.pgjr_seconds, "still gaining": race.still_gaining}
+            for race in verdicts.convergence(records)]  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def ledger(records: dict[str, list[dict]]) -> pd.DataFrame:
-    """The claims with their verdicts, from the records of each experiment."""
-    rows = claims.ledger(records)
+    """Tabulate the claims with their verdicts and the evidence in words, from the records of each experiment."""
+    rows = verdicts.ledger(records)
     return pd.DataFrame({
-        "claim": [f"{row['number']}. {row['statement']}" for row in rows],
-        "on the paper’s setting": [row["paper"] for row in rows],
-        "on our stand-in": [row["stand_in"] for row in rows],
-        "evidence": [row["evidence"] for row in rows],
+        "claim": [f"{row.claim.number}. {row.claim.statement}" for row in rows],
+        "on the paper’s setting": [on_paper(row.paper) for row in rows],
+        "on our stand-in": [on_stand_in(row.stand_in) for row in rows],
+        "evidence": [evidence(row.claim.number, row.evidence) for row in rows],
     })  # fmt: skip
 
 
-def provenance(records: list[dict]) -> str:
-    """Where the numbers of a page come from, as an HTML box."""
-    if not records:
-        return "<p><strong>Provenance.</strong> Not run: this profile has no record for this page.</p>"
-    made = [record["provenance"] for record in records]
-    unique = lambda values: ", ".join(map(str, sorted(set(values))))  # noqa: E731
-    lines = {
-        "runs": f"{len(records)} records: " + " ".join(f"{record['key'][:8]}" for record in records),
-        "data": unique(f"{r['data']['name']} ({r['data']['split']}, {r['data']['count']:,} images, "
-                       f"SHA-256 {r['data']['checksum'][:12]})" for r in records),
-        "weights": unique(f"{r['weights']['name']} (SHA-256 {r['weights']['checksum'][:12]})"
-                          for r in records if r["weights"]) or "none",
-        "commit": unique(f"{m['commit'][:10]}{' + changes' if m['dirty'] else ''}" for m in made if m["commit"]),
-        "seeds": unique(record["config"]["seed"] for record in records),
-        "device": unique(f"{m['device']} ({m['host_cpu']}, {m['threads']} threads)" for m in made),
-        "versions": unique(f"torch {m['versions']['torch']}" for m in made),
-        "computed": f"{min(m['started'] for m in made)[:16]} to {max(m['started'] for m in made)[:16]} UTC",
-        "together": f"{sum(record['timings']['total_s'] for record in records) / 60:.1f} minutes",
-    }  # fmt: skip
-    items = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in lines.items())
-    return f'<details class="provenance"><summary>Provenance</summary><dl>{items}</dl></details>'
+def tests() -> pd.DataFrame:
+    """Tabulate the claims and their tests in words."""
+    claims = verdicts.CLAIMS
+    return pd.DataFrame({"claim": [claim.statement for claim in claims], "test": [claim.test for claim in claims]})
 
 
-def class_names(record: dict) -> list[str]:
-    """The names of the classes of a record's set; their numbers where they have no names."""
-    info = datasets.SETS[record["config"]["dataset"]]
-    return list(info.class_names) or [str(c) for c in range(info.classes)]
-
-
-def by_set(records: list[dict]) -> dict[str, list[dict]]:
-    """Records by their set and split, in the order of their first appearance."""
-    return {name: group for (name,), group in grouped(records, "set").items()}
-
-
-def grouped(records: list[dict], *names: str) -> dict:
-    """Records by a tuple of ``names``, each ``set`` (with its split) or ``label``, in the order of their first appearance."""
-    groups: dict[tuple, list[dict]] = {}
-    for record in records:
-        key = tuple(record["label"] if name == "label" else claims.set_name(record) for name in names)
-        groups.setdefault(key, []).append(record)
-    return groups
-
-
-def as_html(table: pd.DataFrame, name: str) -> str:
-    """The table as HTML with a link to its CSV, which travels inside the page; "not run" where it is empty."""
-    if table.empty:
-        return "<p><em>Not run: this profile has no record for this table.</em></p>"
-    whole = table.assign(set=table["set"].str.replace(" ", "\u00a0")) if "set" in table else table  # not over two lines
-    body = whole.to_html(index=False, escape=True, border=0, classes="table").replace(" ± ", "\u00a0±\u00a0")
-    return body + explained("".join(table.get("set", ""))) + f"<p>{csv_link(numeric(table), name)}</p>"
-
-
-def csv_link(table: pd.DataFrame, name: str) -> str:
-    """A link to the table as CSV, which travels inside the page."""
-    data = base64.b64encode(table.to_csv(index=False).encode()).decode()
-    return f'<a download="{name}.csv" href="data:text/csv;base64,{data}">{name}.csv</a>'
-
-
-def numeric(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as programs want it: "mean ± sd" and "low to high" in two columns each, and sets without their marks."""
-    whole = {}
-    for name, column in table.items():
-        text = column.astype(str)
-        for sign, ends in ((" ± ", ("", " sd")), (" to ", (" low", " high"))):
-            if text.str.contains(sign).any() and text.str.fullmatch(rf"[-+\d.]+({sign}[-+\d.]+)?").all():
-                parts = text.str.split(sign, n=1, expand=True)
-                whole |= {name + end: pd.to_numeric(parts[i]) for i, end in enumerate(ends)}
-                break
-        else:
-            whole[name] = text.str.rstrip(" †‡") if name == "set" else column
-    return pd.DataFrame(whole)
+def _differences(records: list[dict], first: str, second: str) -> list[float]:
+    """Return the paired differences in NMI points of two variants on the first set that has both."""
+    by_place = verdicts.pairs(records, first, second)
+    return [verdicts.score(a) - verdicts.score(b) for a, b in next(iter(by_place.values()), [])]

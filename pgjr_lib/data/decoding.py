@@ -1,38 +1,80 @@
-"""Image files to arrays: every mode to 8-bit RGB, a centre square where a size is asked for."""
+"""Turn image files into arrays.
+
+Files of any mode become 8-bit RGB; where a size is given, the centre square is cropped and scaled to it.
+"""
 
 import io
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 
-def decode(path: Path, size: int | None) -> tuple[np.ndarray | str, str]:
-    """((3, H, W) uint8, lossy coding or "") of a file, or (what is wrong with it, "")."""
+class Decoded(NamedTuple):
+    """What :func:`decode` gives.
+
+    Attributes:
+        pixels: (3, H, W) uint8, or None where the file cannot be read.
+        lossy: "jpeg" or "webp" where the file's coding loses detail, else "".
+        error: why the file cannot be read, else "".
+    """
+
+    pixels: np.ndarray | None
+    lossy: str = ""
+    error: str = ""
+
+
+def decode(path: Path, size: int | None) -> Decoded:
+    """Decode one image file; a damaged file gives a message, never an exception.
+
+    Args:
+        path: the file, in any format that Pillow reads. The orientation in its EXIF data is applied.
+        size: side in pixels of the centre square; None keeps the image as it is.
+    """
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
-            kind = image.format
-            if size is not None and min(image.size) > 4 * size:  # a large JPEG is decoded at a fraction of its size
+            coding = image.format
+            if size is not None and min(image.size) > 4 * size:  # decoding a large JPEG at a fraction saves time
                 image.draft("RGB", (2 * size, 2 * size))
-            pixels = _fit(_rgb(ImageOps.exif_transpose(image)), size)
-    except Exception as error:  # damaged files raise many types: each becomes a sentence
-        told = re.sub(r" <_io\.BytesIO object at \w+>", "", f"{type(error).__name__}: {error}")
-        return told.replace(str(path), "the file"), ""
-    lossy = "jpeg" if kind == "JPEG" else "webp" if kind == "WEBP" and b"VP8 " in data[:64] else ""
-    return pixels, lossy
+            pixels = _fit(_to_rgb(ImageOps.exif_transpose(image)), size)
+    except Exception as error:  # Pillow raises many types on damaged files
+        message = re.sub(r" <_io\.BytesIO object at \w+>", "", f"{type(error).__name__}: {error}")
+        return Decoded(None, error=message.replace(str(path), "the file"))
+    lossy = "jpeg" if coding == "JPEG" else "webp" if coding == "WEBP" and b"VP8 " in data[:64] else ""
+    return Decoded(pixels, lossy)
 
 
-def _rgb(image):
-    """8-bit RGB of any mode: 16 bits and floats are scaled, which Pillow would clip; transparency is put on white."""
+def resize(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Resize (3, H, W) uint8 to (3, size, size) as :func:`decode` does."""
+    return _fit(Image.fromarray(pixels.transpose(1, 2, 0)), size)
+
+
+def thumbnails(paths, size: int) -> list[bytes]:
+    """Make a JPEG file in memory of each image at ``paths``: a square of ``size`` pixels, grey if unreadable."""
+
+    def encode(path):
+        pixels = decode(Path(path), size).pixels
+        pixels = np.full((3, size, size), 128, np.uint8) if pixels is None else pixels
+        stream = io.BytesIO()
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(stream, "JPEG", quality=70)
+        return stream.getvalue()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(encode, paths))
+
+
+def _to_rgb(image):
+    """Convert any mode to 8-bit RGB: scale 16 bits and floats, which Pillow would clip; put transparency on white."""
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image))
         values = np.rint(values * 255 if values.min() >= 0 and values.max() <= 1 else values)
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    elif image.mode.startswith("I"):  # I holds 16 bits too, in 32
+    elif image.mode.startswith("I"):  # mode I stores 16-bit values in 32 bits
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode.endswith("A") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
@@ -40,29 +82,10 @@ def _rgb(image):
 
 
 def _fit(image, size):
-    """The centre square (of the shorter side) at ``size`` pixels, bicubic; ``size=None`` keeps the image."""
+    """Crop the centre square and scale it to ``size`` pixels (bicubic); keep the image if ``size`` is None."""
     if size is not None and image.size != (size, size):
         side = min(image.size)
         left, top = ((length - side) / 2 for length in image.size)
-        box = (left, top, left + side, top + side)  # cropped first: a long strip would grow to gigabytes
+        box = (left, top, left + side, top + side)  # cropped first: resizing a long strip would take gigabytes
         image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-
-
-def resized(pixels: np.ndarray, size: int) -> np.ndarray:
-    """(3, H, W) uint8 -> (3, size, size), as :func:`decode` would."""
-    return _fit(Image.fromarray(pixels.transpose(1, 2, 0)), size)
-
-
-def thumbnails(paths, size: int) -> list[bytes]:
-    """Small squares of the images at ``paths`` as JPEG files in memory; an unreadable one is grey."""
-
-    def small(path):
-        pixels, _ = decode(Path(path), size)
-        pixels = np.full((3, size, size), 128, np.uint8) if isinstance(pixels, str) else pixels
-        stream = io.BytesIO()
-        Image.fromarray(pixels.transpose(1, 2, 0)).save(stream, "JPEG", quality=70)
-        return stream.getvalue()
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(small, paths))

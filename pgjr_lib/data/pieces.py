@@ -1,28 +1,30 @@
-"""A generated image set whose classes share their pieces and differ in how the pieces are arranged.
+"""Generate images whose classes share their pieces and differ only in how the pieces are arranged.
 
-Every image is two by two blocks, and every block holds the same four kinds of piece. A class is an arrangement of
-the four within a block, so that no count of pieces, textures or colours tells classes apart: structure alone does.
+An image is two by two blocks, and every block holds the same four kinds of piece, a to d. A class is an arrangement of
+the four within a block. Counts of pieces, textures or colours therefore do not tell classes apart; structure does.
 """
-
-from itertools import permutations
 
 import numpy as np
 
-COUNT, PIECE, SIDE = 1200, 8, 32  # images; pixels along a piece and along an image
-# with one piece kept first, no arrangement of the tiled block is a shift of another
-ARRANGEMENTS = tuple((0, *rest) for rest in permutations((1, 2, 3)))
-CLASS_NAMES = tuple("".join("abcd"[piece] for piece in arrangement) for arrangement in ARRANGEMENTS)
+from pgjr_lib.data.sets import SETS
+
+_INFO = SETS["pieces"]
+COUNT, SIDE, PIECE = _INFO.counts[0], _INFO.side, _INFO.side // 4  # images; pixels along an image and along a piece
+CLASS_NAMES = _INFO.class_names
+# piece a always comes first, so that no arrangement of the tiled block is a shift of another
+ARRANGEMENTS = tuple(tuple("abcd".index(piece) for piece in name) for name in CLASS_NAMES)
 
 
 def generate(count: int = COUNT, difficulty: float = 0.0, permuted: bool = False, seed: int = 1):
-    """Draw the set.
+    """Generate the set; the same arguments always give the same images.
 
     Args:
-        count: images, the classes in turn.
-        difficulty: from 0 (clean pieces of one dark and one light tone) to 1 (strong noise, every piece in colours of its own,
-            and half of the blocks have two pieces exchanged).
-        permuted: put the 16 pieces of every image into one fixed other order: the same pixels, without the blocks.
-        seed: of all draws.
+        count: number of images; classes take turns.
+        difficulty: from 0 (clean pieces in one dark and one light tone) to 1 (strong noise, colours that differ from
+            piece to piece, and two pieces exchanged in half of the blocks).
+        permuted: rearrange the 16 pieces of every image in one fixed order, which keeps the pixels and breaks the
+            blocks.
+        seed: seed of all random draws.
 
     Returns:
         images (count, 3, 32, 32) uint8, labels (count,) int64, class names.
@@ -37,7 +39,7 @@ def generate(count: int = COUNT, difficulty: float = 0.0, permuted: bool = False
     order = np.random.default_rng(7).permutation(16) if permuted else np.arange(16)
     images = np.empty((count, 3, SIDE, SIDE), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
-        grid = np.empty((4, 4), dtype=int)  # which kind of piece lies where
+        grid = np.empty((4, 4), dtype=int)  # the kind of each piece
         for block in range(4):
             kinds = np.array(ARRANGEMENTS[label])
             if rng.random() < difficulty / 2:
@@ -45,21 +47,21 @@ def generate(count: int = COUNT, difficulty: float = 0.0, permuted: bool = False
                 kinds[[i, j]] = kinds[[j, i]]
             y, x = 2 * (block // 2), 2 * (block % 2)
             grid[y : y + 2, x : x + 2] = kinds.reshape(2, 2)
-        pieces = [_piece(kind, difficulty, rng) for kind in grid.ravel()]
+        pieces = [_draw_piece(kind, difficulty, rng) for kind in grid.ravel()]
         rows = [np.concatenate([pieces[i] for i in row], axis=2) for row in order.reshape(4, 4)]
         image[:] = np.concatenate(rows, axis=1)
     return images, labels.astype(np.int64), CLASS_NAMES
 
 
-def _piece(kind: int, difficulty: float, rng) -> np.ndarray:
-    """One piece (3, 8, 8) uint8 of kind 0 to 3, in colours, phase or size, and noise of its own."""
+def _draw_piece(kind: int, difficulty: float, rng) -> np.ndarray:
+    """Draw a (3, 8, 8) uint8 piece of ``kind`` 0 to 3 with random colours, phase or size, and noise."""
     y, x = np.mgrid[:PIECE, :PIECE]
     phase, half = rng.integers(4), PIECE / 2 - 0.5
     shape = [
-        (y + phase) % 4 < 2,  # bars across
-        (x + phase) % 4 < 2,  # bars upright
+        (y + phase) % 4 < 2,  # horizontal bars
+        (x + phase) % 4 < 2,  # vertical bars
         (y - half) ** 2 + (x - half) ** 2 < rng.uniform(5, 10),  # a disc
-        (x + y + phase) % 4 < 2,  # bars aslant
+        (x + y + phase) % 4 < 2,  # diagonal bars
     ][kind]
     dark, light = (tone + difficulty * rng.uniform(-0.2, 0.2, 3) for tone in (0.2, 0.8))
     pixels = np.where(shape, light[:, None, None], dark[:, None, None])

@@ -1,4 +1,4 @@
-"""How many clusters a folder of images might have: a guess, and told as one."""
+"""A guess of how many clusters a folder of images has."""
 
 import warnings
 
@@ -9,48 +9,53 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from pgjr_lib import evaluation
 
 CANDIDATES = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)  # numbers of clusters that are tried
-SEEDS = 3  # k-means runs that are compared with each other
-SAMPLE = 2000  # points a silhouette is taken of
+SEEDS = 3  # runs of k-means whose agreement is the stability
+SAMPLE = 2000  # points that a silhouette is computed on, at most
 
 
 def guess_k(points: np.ndarray, seed: int = 0) -> list[dict]:
-    """Silhouette, beside that of one cloud, and agreement (ARI) of k-means over three seeds, for every candidate.
+    """Rate every candidate number of clusters by silhouette and stability.
 
-    A silhouette depends on k where there are no clusters, too, and is often highest for two. What counts is what it has
-    above the same number for a single Gaussian cloud, drawn with the points' mean and covariance and normalised as they are.
+    The silhouette (Rousseeuw, 1987) depends on k even where there are no clusters, and is often highest for two. So
+    each one is compared with the silhouette of a single Gaussian cloud that has the points' mean and covariance.
+    Stability is the mean ARI between runs of k-means from different seeds.
 
     Args:
         points: (N, d) features.
+        seed: seed of k-means, of the cloud and of the sample.
 
     Returns:
-        One dict a candidate k below the number of different points: ``k``, ``silhouette`` and ``one_cloud`` in
-        [-1, 1], ``stability`` in about [0, 1].
+        One dict for each candidate below the number of distinct points: ``k``, ``silhouette`` and ``one_cloud`` in
+        [-1, 1], ``stability`` in [-0.5, 1]. The guess is the one with the largest :func:`worth`.
     """
     points = evaluation.normalise(points)
     draw = np.random.default_rng(seed)
     sample = draw.permutation(len(points))[:SAMPLE]
-    spread = np.cov(points.T.astype(float))
-    cloud = draw.multivariate_normal(points.mean(0), spread, len(points), check_valid="ignore", method="eigh")
-    cloud = evaluation.normalise(cloud)  # as many as there are points: k-means fits fewer more closely
-    different, rows = len(np.unique(points, axis=0)), []
-    for k in (k for k in CANDIDATES if k < different):
-        labels = [_labels(points, k, (seed + i) % 2**32) for i in range(SEEDS)]
-        pairs = [(a, b) for a in range(SEEDS) for b in range(a)]
-        stability = float(np.mean([adjusted_rand_score(labels[a], labels[b]) for a, b in pairs]))
-        alone = _labels(cloud, k, seed)
-        told = {"silhouette": _silhouette(points[sample], labels[0][sample]), "one_cloud": _silhouette(cloud[sample], alone[sample])}
-        rows.append({"k": k, "stability": round(stability, 3), **{name: round(value, 3) for name, value in told.items()}})
+    covariance = np.cov(points.T.astype(float))
+    cloud = draw.multivariate_normal(points.mean(0), covariance, len(points), check_valid="ignore", method="eigh")
+    cloud = evaluation.normalise(cloud)  # as many as there are points, because k-means fits fewer points more closely
+    distinct, rows = len(np.unique(points, axis=0)), []
+    for k in (k for k in CANDIDATES if k < distinct):
+        runs = [_kmeans(points, k, (seed + i) % 2**32) for i in range(SEEDS)]
+        agreement = [adjusted_rand_score(runs[a], runs[b]) for a in range(SEEDS) for b in range(a)]
+        cloud_labels = _kmeans(cloud, k, seed)
+        row = {
+            "stability": float(np.mean(agreement)),
+            "silhouette": _silhouette(points[sample], runs[0][sample]),
+            "one_cloud": _silhouette(cloud[sample], cloud_labels[sample]),
+        }
+        rows.append({"k": k, **{name: round(value, 3) for name, value in row.items()}})
     return rows
 
 
 def worth(row: dict) -> tuple[float, float]:
-    """What a candidate is judged by: how far it is above one cloud, times its stability; of equals the silhouette."""
+    """Return what a candidate is compared by: its silhouette above one cloud's, times stability; then the silhouette."""
     return max(row["silhouette"] - row["one_cloud"], 0) * max(row["stability"], 0), row["silhouette"]
 
 
-def _labels(points, k, seed):
+def _kmeans(points, k, seed):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # copies of one picture are no concern of whoever guesses
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it warns of copies of an image, which do no harm here
         return evaluation.cluster(points, k, seed, n_init=3).labels_
 
 

@@ -1,26 +1,26 @@
 """The feature cache: every image through the frozen prior once, plain and as K augmented views.
 
-A folder of chunks, each made from consecutive images by random numbers that depend on (seed, view, chunk)
-only. So a chunk has the same bytes whoever makes it: in one go, in shards or after a kill.
+The cache is a folder of chunks. A chunk holds consecutive images, and its random numbers depend on (seed, view, chunk)
+only. So its bytes are the same whether the folder is made in one go, in shards, or resumed after a kill.
 """
 
-import sys
 import time
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
-from tqdm import tqdm
 
+from pgjr_lib import data
 from pgjr_lib.augment import Augment, plain
-from pgjr_lib.data import loading as datasets
+from pgjr_lib.devices import default_device
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors.config import CHUNK, PCA_IMAGES, FeatureConfig, feature_key
+from pgjr_lib.priors.config import CHUNK, PCA_IMAGES, FeatureConfig, check_config, feature_key
 from pgjr_lib.priors.encoder import Prior, load_prior
-from pgjr_lib.priors.names import prior_checksum
+from pgjr_lib.priors.fetch import fetch
+from pgjr_lib.priors.names import digest
+from pgjr_lib.progress import progress
 from pgjr_lib.storage import load_tensors, read_json, save_tensors, write_json
 
 
@@ -29,12 +29,13 @@ class FeatureSet:
     """The cache in memory.
 
     Attributes:
-        embeddings: (N, D) float32, the prior's embedding of the plain images.
-        maps: (N, C, h, w) float32, its feature map after PCA.
-        view_embeddings, view_maps: (K, N, D) and (K, N, C, h, w) float16, the same of the views.
-        labels: (N,) int64.
+        embeddings: (N, D) float32, the prior's embeddings of the plain images.
+        maps: (N, C, h, w) float32, its feature maps after PCA.
+        view_embeddings: (K, N, D) float16, the embeddings of the views.
+        view_maps: (K, N, C, h, w) float16, the feature maps of the views after PCA.
+        labels: (N,) int64, an index into ``class_names``.
         class_names: tuple of str.
-        manifest: what was made from what, with counts, checksums and seconds.
+        manifest: config, data, weights, counts, checksums and seconds.
     """
 
     embeddings: Tensor
@@ -47,67 +48,70 @@ class FeatureSet:
 
 
 def extract(
-    config, folder, *, data_root=None, shard=(0, 1), device="auto", batch_size=256, skip_corrupt=False
+    config, folder, *, data_root=None, shard=(0, 1), device="auto", batch_size=CHUNK, skip_corrupt=False
 ) -> FeatureSet | None:
     """Make the features of ``config`` in ``folder``, or the part of them that ``shard`` names.
 
-    Chunks that are there and whole are kept; missing, damaged and foreign ones are made (again).
+    Whole chunks are kept. Missing and damaged ones, and those of another config, are made anew.
 
     Args:
         config: a :class:`FeatureConfig` or a dict of its fields.
         folder: where the files go.
         data_root: by default ``$PGJR_DATA``.
-        shard: (i, n) makes chunks i, i + n, i + 2n, ...; the shard that completes the folder closes it.
-        device: ``auto`` (CUDA where there is one), or a torch device.
-        batch_size: images a forward pass; a chunk's 256 at most.
+        shard: (i, n) makes chunks i, i + n, i + 2n, ...; the shard that completes the folder writes its manifest.
+        device: a torch device, or ``auto`` for CUDA where there is one.
+        batch_size: images in a forward pass; a chunk's 256 at most.
         skip_corrupt: leave out images that cannot be read.
 
     Returns:
-        The FeatureSet, or None while other shards' chunks are missing.
+        The FeatureSet, or None while chunks of other shards are missing.
 
     Raises:
-        PGJRError: bad config or shard, and what :func:`datasets.load` and :func:`priors.load_prior` raise.
+        PGJRError: bad config or shard, and what :func:`pgjr_lib.data.load` and
+            :func:`pgjr_lib.priors.encoder.load_prior` raise.
     """
     config, folder = check_config(config), Path(folder)
     index, count = shard
     if not 0 <= index < count:
         raise PGJRError(f"shard {index}/{count} does not exist: use 0/{count} to {count - 1}/{count}.")
-    data_checksum = datasets.checksum(config.dataset, config.split, data_root, config.limit)
-    key = feature_key(config, data_checksum, prior_checksum(config.prior))
-    if (done := _finished(folder, key, skip_corrupt)) is not None:
-        return done
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    prior = load_prior(config.prior, device, image_size=config.image_size)
-    info = datasets.SETS.get(config.dataset)
-    data = datasets.load(
+    data_checksum = data.checksum(config.dataset, config.split, data_root, config.limit)
+    key = feature_key(config, data_checksum, digest(fetch(config.prior)))
+    if (finished := _finished(folder, key, skip_corrupt)) is not None:
+        return finished
+    prior = load_prior(config.prior, default_device() if device == "auto" else device, image_size=config.image_size)
+    benchmark = data.SETS.get(config.dataset)
+    image_set = data.load(
         config.dataset, config.split, root=data_root, limit=config.limit, skip_corrupt=skip_corrupt,
-        size=None if info and info.side else prior.image_size,
+        size=None if benchmark and benchmark.side else prior.image_size,
     )  # fmt: skip
-    stamp = f"{key}-{len(data.labels)}-{prior.half}"  # what the key does not know: images left out, precision
-    encoder = _Encoder(config, prior, torch.from_numpy(data.images), batch_size)
-    _make(folder / "pca.safetensors", stamp, encoder.fit_pca)
-    encoder.pca, told = load_tensors(folder / "pca.safetensors")
-    projected = f"{stamp}-{told['checksum']}"  # chunks belong to the axes that their maps were projected on
-    chunks = torch.arange(len(data.labels)).split(CHUNK)
-    labels = torch.from_numpy(data.labels)
+    stamp = f"{key}-{len(image_set.labels)}-{prior.half}"  # what the key does not cover: images left out, precision
+    encoder = _Encoder(config, prior, torch.from_numpy(image_set.images), batch_size)
+    pca_path = folder / "pca.safetensors"
+    _make(pca_path, stamp, encoder.fit_pca)
+    encoder.pca, metadata = load_tensors(pca_path)
+    chunk_stamp = f"{stamp}-{metadata['checksum']}"  # a chunk belongs to the axes that its maps were projected on
+    chunks = torch.arange(len(image_set.labels)).split(CHUNK)
+    labels = torch.from_numpy(image_set.labels)
     paths = [folder / f"chunk-{c:05d}.safetensors" for c in range(len(chunks))]
-    missing = [c for c in range(index, len(chunks), count) if not _note(paths[c], projected)]
-    for c in _progress(missing, f"{data.name} ({data.split})", CHUNK * (1 + config.views)):
-        _make(paths[c], projected, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]})
-    notes = [_note(folder / "pca.safetensors", stamp), *(_note(path, projected) for path in paths)]
+    missing = [c for c in range(index, len(chunks), count) if not _note(paths[c], chunk_stamp)]
+    name = image_set.name.rpartition("/")[2]  # logs are passed on, and the path of a folder names its owner
+    for c in progress(missing, f"features of {name} ({image_set.split})", "chunk"):
+        _make(paths[c], chunk_stamp, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]})
+    notes = [_note(pca_path, stamp), *(_note(path, chunk_stamp) for path in paths)]
     if not all(notes):
         return None
     seconds = sum(note["seconds"] for note in notes)
     write_json(folder / "manifest.json", {
-        "key": key, "config": config.model_dump(), "count": len(data.labels), "class_names": data.class_names,
-        "data": {"name": data.name, "split": data.split, "count": len(data.labels),
-                 "classes": len(data.class_names), "checksum": data.checksum, "note": data.note},
+        "key": key, "config": config.model_dump(), "count": len(image_set.labels), "class_names": image_set.class_names,
+        "data": {"name": image_set.name, "split": image_set.split, "count": len(image_set.labels),
+                 "classes": len(image_set.class_names), "checksum": image_set.checksum, "note": image_set.note,
+                 "corrupt": image_set.corrupt},
         "weights": {"name": prior.name, "checksum": prior.checksum, "supervision": prior.supervision},
         "image_size": prior.image_size, "device": prior.device.type,
         "precision": str(prior.half or torch.float32),
         "seconds": round(seconds, 3),
-        "images_per_second": round(len(data.labels) * (1 + config.views) / max(seconds, 1e-9), 1),
-        "paths": list(data.paths) if ":" in data.name else [],  # of a user's own images
+        "images_per_second": round(len(image_set.labels) * (1 + config.views) / max(seconds, 1e-9), 1),
+        "paths": list(image_set.paths) if ":" in image_set.name else [],  # of a folder of the user's own
         "files": {path.name: note["checksum"] for path, note in zip(paths, notes[1:], strict=True)},
     })  # fmt: skip
     return load(folder)
@@ -117,7 +121,7 @@ def load(folder) -> FeatureSet:
     """Read a finished cache and check every file of it.
 
     Raises:
-        PGJRError: not finished, or a file is missing, truncated or changed.
+        PGJRError: the cache is not finished, or a file of it is missing, truncated or changed.
     """
     folder = Path(folder)
     manifest = read_json(folder / "manifest.json")
@@ -130,7 +134,8 @@ def load(folder) -> FeatureSet:
             raise PGJRError(f"{folder / name} is not the file its manifest lists: run the extraction again.")
         parts.append(tensors)
     views = manifest["config"]["views"]
-    joined = {k: torch.cat([p[k] for p in parts], dim=int(k.startswith("view"))) for k in parts[0]}
+    # images lie along the first dimension, those of views along the second
+    joined = {key: torch.cat([part[key] for part in parts], dim=int(key.startswith("view"))) for key in parts[0]}
     embeddings, maps = joined["embedding"], joined["map"].float()
     return FeatureSet(
         embeddings, maps,
@@ -140,23 +145,9 @@ def load(folder) -> FeatureSet:
     )  # fmt: skip
 
 
-def check_config(config) -> FeatureConfig:
-    """A FeatureConfig from itself or from a dict; PGJRError names the field that is wrong."""
-    if isinstance(config, FeatureConfig):
-        return config
-    try:
-        return FeatureConfig(**config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            raise PGJRError(f"There is no feature setting {field!r}: known are {', '.join(FeatureConfig.model_fields)}.") from None
-        raise PGJRError(f"The feature setting {field!r} is wrong: {first['msg']} (got {first['input']!r}).") from None
-
-
 @dataclass
 class _Encoder:
-    """The prior over chunks of images; the random numbers of a view depend on (seed, view, chunk) only."""
+    """Run the prior over chunks of images; the random numbers of a view depend on (seed, view, chunk) only."""
 
     config: FeatureConfig
     prior: Prior
@@ -169,7 +160,7 @@ class _Encoder:
         return [torch.cat(parts) for parts in zip(*pairs, strict=True)]
 
     def fit_pca(self):
-        """Mean and principal axes of the plain maps' channels, over a fixed random subset of the images."""
+        """Return mean and principal axes of the plain maps' channels, over a fixed random subset of the images."""
         picked = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))[:PCA_IMAGES]
         total, square, positions = 0, 0, 0
         for rows in picked.sort().values.split(CHUNK):
@@ -184,12 +175,12 @@ class _Encoder:
         return {"mean": mean.float().cpu(), "axes": axes.float()}
 
     def project(self, maps):
-        """(B, C, h, w) -> (B, c, h, w) float16 on the principal axes."""
+        """Project (B, C, h, w) maps on the principal axes: (B, c, h, w) float16."""
         mean, axes = (self.pca[k].to(maps) for k in ("mean", "axes"))
         return torch.einsum("bchw,cd->bdhw", maps - mean.view(1, -1, 1, 1), axes).half()
 
     def chunk(self, c, rows):
-        """Chunk number ``c``: its images plain and in every view."""
+        """Encode chunk number ``c``, the images ``rows``, plain and in every view."""
         images = self.images[rows].to(self.prior.device)
         embedding, maps = self.encode(plain(images, self.prior.image_size))
         tensors = {"embedding": embedding, "map": self.project(maps)}
@@ -209,18 +200,18 @@ class _Encoder:
 
 
 def _make(path, stamp, compute):
-    """Write ``compute()`` to ``path`` unless it is there and whole; its time and checksum go beside it."""
+    """Write ``compute()`` to ``path`` unless it is whole already; its time and checksum go into a JSON beside it."""
     if _note(path, stamp):
         return
     start = time.perf_counter()
     tensors = compute()
     seconds = time.perf_counter() - start
-    checksum = save_tensors(path, tensors)  # no metadata of ours: its order is not kept, and bytes must be
+    checksum = save_tensors(path, tensors)  # no metadata: safetensors shuffles its order, and bytes must repeat
     write_json(path.with_suffix(".json"), {"stamp": stamp, "checksum": checksum, "seconds": seconds})
 
 
 def _note(path, stamp):
-    """The note of a file made for ``stamp`` that is whole, else None."""
+    """Return the note of a whole file that was made for ``stamp``, else None."""
     try:
         note = read_json(path.with_suffix(".json"))
         _, metadata = load_tensors(path)
@@ -230,25 +221,10 @@ def _note(path, stamp):
 
 
 def _finished(folder, key, skip_corrupt):
-    """The FeatureSet if ``folder`` holds it whole, else None."""
+    """Return the FeatureSet if ``folder`` holds it whole, else None."""
     try:
-        found = load(folder) if read_json(folder / "manifest.json").get("key") == key else None
+        features = load(folder) if read_json(folder / "manifest.json").get("key") == key else None
     except (PGJRError, LookupError):  # LookupError: a manifest that lacks a part
         return None
-    left_out = found is not None and "left out" in found.manifest["data"]["note"]
-    return None if left_out and not skip_corrupt else found
-
-
-def _progress(items, name, encodings):
-    """A bar on a terminal; elsewhere a line every tenth, with rate (``encodings`` a chunk) and time left."""
-    name = name.rpartition("/")[2]  # of a folder: logs are passed on, and a path tells where somebody lives
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=f"features of {name}", unit="chunk")
-        return
-    start, last = time.perf_counter(), 0
-    for i, item in enumerate(items, 1):
-        yield item
-        if i * 10 // len(items) > last or i == len(items):
-            last, spent = i * 10 // len(items), time.perf_counter() - start
-            told = f"{i}/{len(items)} chunks, {i * encodings / spent:.0f} images/s, {spent / i * (len(items) - i):.0f} s left"
-            print(f"features of {name}: {told}", file=sys.stderr, flush=True)
+    complete = features is not None and features.manifest["data"].get("corrupt") == 0
+    return features if complete or skip_corrupt else None

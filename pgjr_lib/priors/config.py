@@ -1,17 +1,30 @@
-"""What decides the features, and the key it gives them. Nothing here imports torch, so that planning is light."""
+"""What decides the features, and the key that it gives them. Imports no torch, so that planning stays light."""
 
 import json
 from hashlib import sha256
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-CHUNK = 256  # images a file
+from pgjr_lib.errors import PGJRError
+
+CHUNK = 256  # images in a file
 PCA_IMAGES = 4096  # plain images that the axes of the maps are fitted on, at most
-FORMAT = 1  # raised whenever the same config would give other bytes
+FORMAT = 1  # raise it whenever the same config would give other bytes
 
 
 class FeatureConfig(BaseModel):
-    """What decides the features; ``crop_scale`` is a view's least area, no ``image_size`` the prior's."""
+    """Decide the features: which images, which prior, which views.
+
+    Attributes:
+        dataset, split, limit: as for :func:`pgjr_lib.data.load`.
+        prior: as for :func:`pgjr_lib.priors.encoder.load_prior`.
+        image_size: side of the prior's input in pixels; None for the prior's own.
+        views: augmented views of each image, K.
+        crop_scale: least area of a view, as a fraction of the image.
+        flip: whether views are mirrored at random.
+        map_channels: principal components that the feature map keeps, at most.
+        seed: of the views.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     dataset: str
@@ -26,7 +39,26 @@ class FeatureConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32)
 
 
+def check_config(config: FeatureConfig | dict) -> FeatureConfig:
+    """Return a validated FeatureConfig, from itself or from a dict of its fields.
+
+    Raises:
+        PGJRError: an unknown field, a missing one, or a value that a field does not take.
+    """
+    if isinstance(config, FeatureConfig):
+        return config
+    try:
+        return FeatureConfig.model_validate(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(FeatureConfig.model_fields)
+            raise PGJRError(f"There is no feature setting {field!r}: known are {known}.") from None
+        raise PGJRError(f"The feature setting {field!r} is wrong: {first['msg']} (got {first['input']!r}).") from None
+
+
 def feature_key(config: FeatureConfig, data_checksum: str, weights_checksum: str) -> str:
-    """16 hexadecimal digits that change whenever the features would."""
+    """Return 16 hexadecimal digits that change whenever the features would."""
     parts = [FORMAT, CHUNK, config.model_dump(), data_checksum, weights_checksum]
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

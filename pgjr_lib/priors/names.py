@@ -1,147 +1,253 @@
-"""What a prior's name stands for: a checkpoint, the JSON beside it, and the checksum of both.
+"""What a prior's name stands for: the weights, how they are run, and the checksum over both.
 
-A checkpoint file alone does not say how it wants to be run, and open_clip then assumes something. So every
-file needs a JSON beside it that names architecture, activation, preprocessing, training data and checksum.
-Nothing here imports torch or open_clip before a name of open_clip's is asked for, so that planning and reading records
-is light.
+A file of weights does not say how it wants to be run, and open_clip then assumes a default. So every file has a
+sidecar, a JSON file beside it that names architecture, activation, preprocessing, training data and checksum.
+
+This module only looks. It downloads nothing (:mod:`pgjr_lib.priors.fetch` does) and imports neither torch nor
+open_clip, so that a plan is ready at once.
 """
 
 import json
 import os
-import socket
 import zipfile
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import sha256
+from importlib.machinery import PathFinder
 from pathlib import Path
-from urllib.parse import urlparse
 
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.storage import file_sha256, read_json, refuse_pickle
+from pgjr_lib.storage import cache_folder, file_sha256, read_json, refuse_pickle
 
 BUNDLED = Path(__file__).parents[1] / "weights" / "class-name-prior.safetensors"
-REQUIRED = ("architecture", "activation", "preprocessing", "training_data", "checksum")
-CACHED_NAMES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-)
-
-
-@lru_cache  # the checkpoint's bytes are checked again otherwise, for every run
-def classes_seen(name: str) -> tuple[str, ...]:
-    """WordNet ids of the classes whose labels a prior was trained with; none for CLIP and random weights."""
-    if name != "class-name" and not name.startswith("file:"):
-        return ()
-    return tuple(resolve(name).get("classes_seen", ()))
+REQUIRED = ("architecture", "activation", "preprocessing", "training_data", "checksum")  # of a sidecar
+INTERPOLATION = "bicubic"  # the one that pgjr_lib.augment implements
+# CLIP's normalisation (Radford et al., 2021); a test compares it with open_clip's own constants
+OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def at_hand(name: str) -> bool:
-    """Whether a prior can be built without asking a network."""
-    if "/" not in name or name.startswith(("random:", "file:")):
+    """Say whether a prior can be built without a network. A name that stands for nothing is left to :func:`resolve`."""
+    architecture = name.removeprefix("random:")
+    if not _names_hub_weights(architecture):
         return True
-    from open_clip.pretrained import get_pretrained_cfg
-
-    model, _, tag = name.partition("/")
-    return _local_checkpoint(model, tag) is not None or _cached(get_pretrained_cfg(model, tag)) is not None
+    model, tag = architecture.split("/")
+    if _own_file(model, tag) is not None:
+        return True
+    if architecture != name:
+        return tag == "openai" or fetch_record(model, tag) is not None
+    return _fetched(model, tag) is not None
 
 
 def prior_checksum(name: str, *, weights=None) -> str:
-    """SHA-256 over a prior's weights and how they are run, without building it."""
+    """Return the SHA-256 over a prior's weights and how they are run, without building the prior.
+
+    Raises:
+        PGJRError: as :func:`resolve`.
+    """
     return digest(resolve(name, weights))
 
 
-def resolve(name, weights=None, fetch=True) -> dict:
-    """All that a name stands for: sidecar fields, and ``path`` (None for random weights, which fetch nothing)."""
-    if weights is None and name.startswith("random:"):
-        return {
-            **resolve(name.removeprefix("random:"), fetch=False),
-            "path": None,
-            "checksum": "random, seed 0",
-            "classes_seen": (),
-            "supervision": "none (random)",
-        }
-    if weights is None and name == "class-name":
-        return _sidecar(BUNDLED)
-    if weights is None and name.startswith("file:"):
-        return _sidecar(Path(name.removeprefix("file:")).expanduser())
-    if name.count("/") != 1 or name.startswith("file:"):
-        if weights is not None:
-            return _sidecar(Path(weights))
+def digest(spec: dict) -> str:
+    """Return the SHA-256 over weights and how they are run: a changed sidecar changes every key that rests on it."""
+    fields = [spec[key] for key in ("checksum", "architecture", "activation", "preprocessing")]
+    return sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def resolve(name: str, weights=None) -> dict:
+    """Look up what a name stands for.
+
+    ``<model>/<tag>`` is looked for in ``$PGJR_WEIGHTS`` (``<model>--<tag>.safetensors`` or ``.pt``, with a sidecar),
+    then among the weights that :func:`pgjr_lib.priors.fetch.fetch` has recorded in the cache folder.
+
+    Args:
+        name: ``class-name``, ``random:<any other name>``, ``file:/path/x.safetensors`` or ``<open_clip model>/<tag>``.
+        weights: a checkpoint file to read instead of the one that ``name`` stands for.
+
+    Returns:
+        The fields ``architecture``, ``activation``, ``preprocessing`` (size, mean, std, interpolation),
+        ``supervision``, ``checksum`` and ``path`` (None for random weights), and any other of the sidecar.
+
+    Raises:
+        PGJRError: unknown name, weights that are not here, a sidecar that is missing, incomplete or does not match
+            its file, a pickle or TorchScript archive, OpenAI weights without QuickGELU, weights of another model.
+    """
+    if weights is None:
+        if name == "class-name":
+            return _described_file(BUNDLED)
+        if name.startswith("file:"):
+            return _described_file(Path(os.path.expanduser(name.removeprefix("file:"))))
+        if name.startswith("random:"):
+            known = _architecture_of(name.removeprefix("random:"))
+            untrained = {"checksum": "random, seed 0", "supervision": "none (random)", "classes_seen": ()}
+            return {**known, **untrained, "path": None}
+    elif not _names_hub_weights(name):
+        return _described_file(Path(weights))
+    model, tag = hub_weights(name)
+    path = _own_file(model, tag) if weights is None else Path(weights)
+    if path is not None:
+        spec = _described_file(path)
+        if spec["architecture"] != model:
+            raise PGJRError(f"{path} is described as {spec['architecture']}, not as {model}: ask for that model.")
+        return spec
+    if (spec := _fetched(model, tag)) is not None:
+        return spec
+    raise _not_here(name, model, tag)
+
+
+def hub_weights(name: str) -> tuple[str, str]:
+    """Split ``<open_clip model>/<tag>`` into its parts.
+
+    Raises:
+        PGJRError: the name has another form, open_clip has no such model, or OpenAI's weights would run without
+            QuickGELU.
+    """
+    if not _names_hub_weights(name):
         raise PGJRError(
             f"{name!r} is no prior: use class-name, random:<prior>, file:/path/x.safetensors, or"
             " <open_clip model>/<tag> such as ViT-B-32-quickgelu/openai."
         )
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
-
     model, tag = name.split("/")
-    config = open_clip.get_model_config(model)
+    config = model_config(model)
     if config is None:
-        near = get_close_matches(model, open_clip.list_models(), 3, 0.5)
+        near = get_close_matches(model, sorted(_model_configs()), 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "see open_clip.list_models() for its names."
         raise PGJRError(f"open_clip has no model {model!r}: {hint}")
-    quick = bool(config.get("quick_gelu"))
-    known = get_pretrained_cfg(model, tag)
-    if (tag == "openai" or known.get("quick_gelu")) and not quick:
+    if tag == "openai":
+        require_quick_gelu(model, tag)
+    return model, tag
+
+
+def require_quick_gelu(model: str, tag: str) -> None:
+    """Refuse a model without QuickGELU for weights that need it; open_clip itself would only warn.
+
+    Raises:
+        PGJRError: the model's activation is another one.
+    """
+    if activation(model_config(model)) != "quick_gelu":
         raise PGJRError(
-            f"{name} would run with the wrong activation, because its weights need QuickGELU:"
+            f"{model}/{tag} would run with the wrong activation, because its weights need QuickGELU:"
             f" use {model}-quickgelu/{tag}."
         )
-    if (path := Path(weights) if weights else _local_checkpoint(model, tag)) is not None:
-        spec = _sidecar(path)
-        if spec["architecture"] != model:
-            raise PGJRError(f"{path} is described as {spec['architecture']}, not as {model}: ask for that model.")
-        return spec
-    if not known:
-        tags = ", ".join(list_pretrained_tags_by_model(model)) or "none"
-        raise PGJRError(f"open_clip knows no weights {tag!r} for {model} (it knows: {tags}).")
-    path = Path(_download(name, known)) if fetch else None
+
+
+def activation(config: dict) -> str:
+    """Return the activation of an open_clip model config: ``quick_gelu`` or ``gelu``."""
+    return "quick_gelu" if config.get("quick_gelu") else "gelu"
+
+
+def model_config(model: str) -> dict | None:
+    """Return open_clip's config of a model, read from its package folder; None where it has no such model."""
+    path = _model_configs().get(model)
+    return None if path is None else read_json(path)
+
+
+def fetch_record_path(model: str, tag: str) -> Path:
+    """Return where :func:`pgjr_lib.priors.fetch.fetch` records what ``<model>/<tag>`` is and where its file lies."""
+    return cache_folder() / "weights" / f"{model}--{tag}.json"
+
+
+def fetch_record(model: str, tag: str) -> dict | None:
+    """Read what a fetch recorded; None where there is nothing whole. Its weights may be gone since."""
+    try:
+        record = read_json(fetch_record_path(model, tag))
+    except (OSError, PGJRError):  # as in any cache, a damaged entry is as good as none
+        return None
+    whole = {"architecture", "activation", "preprocessing", "supervision"} <= record.keys()
+    return record if whole and record["architecture"] == model else None
+
+
+def _names_hub_weights(name):
+    """Say whether ``name`` has the form <model>/<tag>."""
+    return name.count("/") == 1 and not name.startswith(("random:", "file:"))
+
+
+def _own_file(model, tag) -> Path | None:
+    """Return the user's own file of these weights, in ``$PGJR_WEIGHTS``."""
+    folder = os.environ.get("PGJR_WEIGHTS")
+    if not folder:
+        return None
+    paths = [Path(folder).expanduser() / f"{model}--{tag}{suffix}" for suffix in (".safetensors", ".pt")]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _fetched(model, tag) -> dict | None:
+    """Return the record of a fetch whose file is still there, by its size: a plan has no time to hash gigabytes."""
+    record = fetch_record(model, tag)
+    if record is None or not {"path", "size", "checksum"} <= record.keys():
+        return None
+    path = Path(record["path"])
+    return {**record, "path": path} if path.is_file() and path.stat().st_size == record["size"] else None
+
+
+def _architecture_of(name):
+    """Resolve ``name`` for random weights, which need the architecture and preprocessing alone."""
+    if not _names_hub_weights(name):
+        return resolve(name)
+    model, tag = hub_weights(name)
+    if _own_file(model, tag) is not None:
+        return resolve(name)
+    if tag != "openai":
+        if (record := fetch_record(model, tag)) is None:
+            raise _not_here(f"random:{name}", model, tag)
+        return record
+    config = model_config(model)
     size = config["vision_cfg"]["image_size"]
-    preprocessing = {"size": size, **{k: known[k] for k in ("mean", "std", "interpolation")}}
-    origin = "400 million image-text pairs (OpenAI)" if tag == "openai" else f"image-text pairs ({tag})"
-    return {
-        "architecture": model, "activation": "quick_gelu" if quick else "gelu",
-        "preprocessing": preprocessing,
-        "supervision": f"CLIP: {origin}", "checksum": path and file_sha256(path), "path": path,
-    }  # fmt: skip
+    preprocessing = {"size": size, "mean": OPENAI_MEAN, "std": OPENAI_STD, "interpolation": INTERPOLATION}
+    return {"architecture": model, "activation": activation(config), "preprocessing": preprocessing}
 
 
-def _sidecar(path) -> dict:
-    """Read and check the sidecar of a checkpoint, and the checkpoint's bytes against it."""
-    path = Path(path)
-    side = path.with_suffix(".json")
+def _not_here(name, model, tag) -> PGJRError:
+    return PGJRError(
+        f"{name} is not on this machine: fetch it with `python -m pgjr_lib.priors.fetch {name}`, or"
+        f" {own_file_hint(model, tag)}."
+    )
+
+
+def own_file_hint(model: str, tag: str) -> str:
+    """Say how to give weights without a network, as part of an error's sentence."""
+    return f"set PGJR_WEIGHTS to a folder with {model}--{tag}.safetensors and a .json beside it that describes it"
+
+
+def _described_file(path) -> dict:
+    """Read the sidecar of a checkpoint, and check it and the checkpoint's bytes."""
+    sidecar = path.with_suffix(".json")
     if not path.is_file():
         raise PGJRError(f"The checkpoint {path} does not exist: check the path, or use the class-name prior.")
     _refuse_code(path)
-    if not side.is_file():
-        raise PGJRError(f"{path} has no sidecar: write {side} with {', '.join(REQUIRED)}.")
-    spec = read_json(side)
+    if not sidecar.is_file():
+        raise PGJRError(f"{path} has no sidecar: write {sidecar} with {', '.join(REQUIRED)}.")
+    spec = read_json(sidecar)
     if missing := [field for field in REQUIRED if field not in spec]:
-        raise PGJRError(f"{side} does not say {', '.join(missing)}: add it, or it would be run by guesswork.")
+        raise PGJRError(f"{sidecar} does not say {', '.join(missing)}: add it, or the model would be run by guesswork.")
     if missing := {"size", "mean", "std", "interpolation"} - set(spec["preprocessing"]):
-        raise PGJRError(f"{side}: preprocessing does not say {', '.join(sorted(missing))}: add it.")
-    if spec["preprocessing"]["interpolation"] != "bicubic":
-        raise PGJRError(f"{side}: interpolation is {spec['preprocessing']['interpolation']!r}: only bicubic is done here.")
-    config = _config(spec["architecture"], side)
-    if bool(config.get("quick_gelu")) != (spec["activation"] == "quick_gelu"):
-        raise PGJRError(f"{side} names the activation {spec['activation']}, not its architecture's: correct it.")
+        raise PGJRError(f"{sidecar}: preprocessing does not say {', '.join(sorted(missing))}: add it.")
+    require_interpolation(spec["preprocessing"]["interpolation"], sidecar)
+    architecture = spec["architecture"]
+    config = model_config(architecture) if isinstance(architecture, str) else architecture
+    if not isinstance(config, dict):
+        raise PGJRError(
+            f"{sidecar} names the architecture {architecture!r}, which open_clip does not have: correct it."
+        )
+    if (activation(config) == "quick_gelu") != (spec["activation"] == "quick_gelu"):
+        raise PGJRError(f"{sidecar} names the activation {spec['activation']}, not its architecture's: correct it.")
     if spec["checksum"] != file_sha256(path):
-        raise PGJRError(f"{path} does not match the checksum in {side} (truncated or changed): fetch or make it again.")
+        raise PGJRError(
+            f"{path} does not match the checksum in {sidecar} (truncated or changed): fetch or make it again."
+        )
     return {"supervision": str(spec["training_data"]), **spec, "path": path}
 
 
-def _config(architecture, side):
-    """open_clip's model config of a sidecar's architecture, a name or the config itself."""
-    if isinstance(architecture, dict):
-        config = architecture
-    else:
-        import open_clip
+def require_interpolation(interpolation: str, where) -> None:
+    """Refuse an interpolation that is not implemented here; ``where`` begins the sentence.
 
-        config = open_clip.get_model_config(architecture)
-    if not config:
-        raise PGJRError(f"{side} names the architecture {architecture!r}, which open_clip does not have: correct it.")
-    return config
+    Raises:
+        PGJRError: it is not bicubic.
+    """
+    if interpolation != INTERPOLATION:
+        raise PGJRError(
+            f"{where}: interpolation is {interpolation!r}, and only {INTERPOLATION} is implemented: use another prior."
+        )
 
 
 def _refuse_code(path):
@@ -160,44 +266,11 @@ def _refuse_code(path):
             )
 
 
-def _local_checkpoint(model, tag):
-    folder = os.environ.get("PGJR_WEIGHTS")
-    if not folder:
-        return None
-    stems = [Path(folder).expanduser() / f"{model}--{tag}{suffix}" for suffix in (".safetensors", ".pt")]
-    return next((path for path in stems if path.is_file()), None)
-
-
-def _cached(known) -> str | None:
-    """The hub's file in its cache."""
-    from huggingface_hub import try_to_load_from_cache
-
-    repository = known.get("hf_hub", "").rstrip("/")
-    found = (try_to_load_from_cache(repository, file) for file in CACHED_NAMES if repository)
-    return next((path for path in found if isinstance(path, str)), None)
-
-
-def _download(name, known) -> str:
-    """The hub's file, from its cache or the network; says at once what to do where there is none."""
-    from huggingface_hub import constants
-    from open_clip.pretrained import download_pretrained
-
-    if cached := _cached(known):
-        return cached
-    try:
-        if not (os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")):
-            # the hub's client would retry for a minute before it says so
-            socket.create_connection((urlparse(constants.ENDPOINT).hostname, 443), timeout=10).close()
-        return download_pretrained(known)
-    except Exception as error:
-        why = "no connection" if isinstance(error, OSError) else type(error).__name__
-        raise PGJRError(
-            f"{name} is not here and could not be fetched ({why}): connect to the network, or set PGJR_WEIGHTS"
-            f" to a folder with {name.replace('/', '--')}.safetensors and a .json beside it that describes it, or use class-name."
-        ) from error
-
-
-def digest(spec) -> str:
-    """SHA-256 over weights and how they are run: a changed sidecar must change every key made from it."""
-    fields = [spec[key] for key in ("checksum", "architecture", "activation", "preprocessing")]
-    return sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+@lru_cache
+def _model_configs() -> dict[str, Path]:
+    """Map open_clip's model names to their config files."""
+    spec = PathFinder.find_spec("open_clip")  # finds the folder and executes nothing of it
+    if spec is None or not spec.submodule_search_locations:
+        raise PGJRError("open_clip is not installed: install it with `pip install open_clip_torch`.")
+    folder = Path(list(spec.submodule_search_locations)[0]) / "model_configs"
+    return {path.stem: path for path in folder.glob("*.json")}

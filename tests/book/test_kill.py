@@ -14,26 +14,26 @@ FEATURES = dict(dataset="digits", split="all", limit=700, prior="random:class-na
 MOMENTS = 10
 # children are forked from a server that has imported the library already, so that they die at work, not at import
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["pgjr_book.train"])
+SERVER.set_forkserver_preload(["pgjr_book.train", "pgjr_book.make"])
 
 
 def train(root):
     import torch
 
-    from pgjr_book.runs import RunConfig
-    from pgjr_book.train import execute
+    from pgjr_book.make import run
+    from pgjr_book.run_config import RunConfig
 
     torch.set_num_threads(1)
-    execute(RunConfig(**RUN), Path(root), device="cpu")
+    run(RunConfig(**RUN), Path(root), device="cpu")
 
 
 def encode(root):
     import torch
 
-    from pgjr_lib.priors import cache as features
+    from pgjr_lib.priors import cache
 
     torch.set_num_threads(1)
-    features.extract(FEATURES, root, device="cpu")
+    cache.extract(FEATURES, root, device="cpu")
 
 
 def trained(root):

@@ -13,13 +13,13 @@ import torch
 import yaml
 from PIL import Image
 
-from pgjr_book.runs import read_record
-from pgjr_lib.data import loading as datasets
+from pgjr_book.records import read_record
+from pgjr_lib.data.sets import SETS
 from pgjr_lib.priors.encoder import save_prior
 
 HERE = Path(__file__).parents[2]
-MADE = ("pieces", "pieces-permuted")
-SETS = ("cifar10", "cifar20", "stl10", "imagenet-10", "imagenet-dogs", "tiny-imagenet")
+GENERATED = tuple(name for name, info in SETS.items() if info.generated)
+PAPER = tuple(name for name, info in SETS.items() if info.paper)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def clone(tmp_path_factory):
     clone.mkdir()
     for name in ("_config.yml", "_toc.yml", "Snakefile", "experiments.yaml"):
         shutil.copy(HERE / name, clone / name)
-    for name in ("book", "notebooks", "pgjr_lib", "tests"):
+    for name in ("book", "notebooks", "pgjr_lib", "pgjr_book", "tests"):
         shutil.copytree(HERE / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
     manifest = yaml.safe_load((clone / "experiments.yaml").read_text())
     paper = manifest["profiles"]["paper"]
@@ -42,31 +42,31 @@ def clone(tmp_path_factory):
         "idfd": {"epochs": 1, "image_size": 32},
         "gjr": {"epochs": 1, "image_size": 32},
     }
-    for name in MADE:
+    for name in GENERATED:
         paper["sets"][name] = {"split": "all", "limit": 40, "cnn": {"epochs": 1}}
     for name, entry in manifest["experiments"].items():
         if name not in ("main", "structure") and "paper" in entry["sets"]:
             entry["sets"]["paper"] = entry["sets"]["paper"][:1]
         entry["seeds"] = {"paper": 1, "published": 1}
         for variant in entry["variants"].values():
-            variant |= {extra: 1 for extra in ("landscape", "snapshots") if extra in variant}
+            variant["run"] |= {extra: 1 for extra in ("landscape", "snapshots") if extra in variant["run"]}
     manifest["experiments"]["components"]["seeds"] = {"paper": 2}
-    few = {"sensitivity": ("start", "τ1 = 2", "map = embedding"), "gjr_temperature": ("GJR, τ1 = 1", "GJR, τ1 = 2"),
-           "places": ("no jigsaw (IDFD)", "after layer4")}  # fmt: skip
+    few = {"sensitivity": ("start", "tau1-2", "map-embedding"), "gjr_temperature": ("gjr-tau1-1", "gjr-tau1-2"),
+           "places": ("idfd", "layer4")}  # fmt: skip
     for name, kept in few.items():
         variants = manifest["experiments"][name]["variants"]
-        manifest["experiments"][name]["variants"] = {label: variants[label] for label in kept}
+        manifest["experiments"][name]["variants"] = {variant: variants[variant] for variant in kept}
     (clone / "experiments.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
     rng = np.random.default_rng(0)
-    for name in SETS:
+    for name in PAPER:
         for split in ("train", "test"):
-            labels = datasets.SETS[name].class_names or ("a", "b")
+            labels = SETS[name].class_names or ("a", "b")
             for label in labels:
                 base = 60 + 120 * labels.index(label) / len(labels)
                 folder = root / "data" / name / split / label
                 folder.mkdir(parents=True)
                 for i in range(max(2, 18 // len(labels))):
-                    side = (32, 32) if datasets.SETS[name].side else (40 + i % 3, 36)  # ImageNet's vary
+                    side = (32, 32) if SETS[name].side else (40 + i % 3, 36)  # ImageNet's vary
                     pixels = np.clip(base + 40 * rng.standard_normal((*side, 3)), 0, 255).astype(np.uint8)
                     Image.fromarray(pixels).save(folder / f"{i}.png")
     torch.manual_seed(0)
@@ -93,13 +93,13 @@ def test_the_paper_profile_runs_from_images_to_book(clone):
     done = snakemake(folder, environment)
     assert done.returncode == 0, done.stderr[-3000:]
     records = [read_record(path) for path in (folder / "build" / "paper" / "runs").glob("*.json")]
-    assert {record["data"]["name"] for record in records} == {*SETS, *MADE}
+    assert {record["data"]["name"] for record in records} == {*PAPER, *GENERATED}
     assert {record["config"]["method"] for record in records} == {"pixels", "prior", "pgjr", "idfd", "gjr"}
     # the priors of clip_priors cannot be had here, which leaves that experiment out and nothing else
     priors = {r["weights"]["name"] for r in records if r["config"]["method"] == "pgjr"}
     assert priors == {"ViT-B-32-quickgelu/openai", "random:ViT-B-32-quickgelu/openai"}
     page = (folder / "build" / "paper" / "html" / "notebooks" / "table-2.html").read_text()
-    assert all(name in page for name in SETS)
+    assert all(name in page for name in PAPER)
 
     again = snakemake(folder, environment)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
@@ -108,15 +108,15 @@ def test_the_paper_profile_runs_from_images_to_book(clone):
 def test_a_changed_experiment_reruns_only_what_hangs_on_it(clone):
     folder, environment = clone
     manifest = yaml.safe_load((folder / "experiments.yaml").read_text())
-    manifest["experiments"]["components"]["variants"]["pGJR, jigsaw frozen at its start"]["tau1"] = 0.2
+    manifest["experiments"]["components"]["variants"]["pgjr-frozen"]["run"]["tau1"] = 0.2
     (folder / "experiments.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
     done = snakemake(folder, environment, "--dry-run")
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     own = "computing the missing runs of components"
     for job in (own, "executing table-5", "executing figure-7", "executing ledger", "building the book"):
-        assert job in said
+        assert job in output
     for job in ("runs of main", "runs of convergence", "executing figure-4", "executing table-2", "encoding"):
-        assert job not in said
+        assert job not in output
 
 
 def test_missing_data_stops_before_anything_starts(clone, tmp_path):

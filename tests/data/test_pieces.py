@@ -1,14 +1,16 @@
 """The generated set: classes share their pieces and differ in arrangement."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
-from pgjr_lib.data import loading as datasets
+from pgjr_lib import data
 from pgjr_lib.data import pieces
 
 
 def split(images):
-    """(N, 3, 32, 32) -> (N, 16, 3, 8, 8), the pieces in reading order."""
+    """Cut (N, 3, 32, 32) into (N, 16, 3, 8, 8), the pieces in reading order."""
     n = len(images)
     return images.reshape(n, 3, 4, 8, 4, 8).transpose(0, 2, 4, 1, 3, 5).reshape(n, 16, 3, 8, 8)
 
@@ -16,11 +18,11 @@ def split(images):
 def test_every_block_holds_the_four_kinds_in_its_class_arrangement(monkeypatch):
     drawn = []
 
-    def noted(kind, difficulty, rng):
+    def draw(kind, difficulty, rng):
         drawn.append(kind)
         return np.full((3, 8, 8), kind, dtype=np.uint8)
 
-    monkeypatch.setattr(pieces, "_piece", noted)
+    monkeypatch.setattr(pieces, "_draw_piece", draw)
     images, labels, names = pieces.generate(12, difficulty=0)
     for image, label in zip(split(images)[:, :, 0, 0, 0].reshape(-1, 4, 4), labels, strict=True):
         for y in (0, 2):
@@ -28,6 +30,10 @@ def test_every_block_holds_the_four_kinds_in_its_class_arrangement(monkeypatch):
                 assert tuple(image[y : y + 2, x : x + 2].ravel()) == pieces.ARRANGEMENTS[label]
     assert labels.tolist() == [0, 1, 2, 3, 4, 5] * 2 and len(set(names)) == 6
     assert np.bincount(drawn).tolist() == [48] * 4  # no class has more of a kind than another
+
+
+def test_the_classes_are_all_arrangements_that_keep_the_first_piece():
+    assert pieces.ARRANGEMENTS == tuple((0, *rest) for rest in permutations((1, 2, 3)))
 
 
 def test_no_class_is_a_shift_of_another():
@@ -49,15 +55,20 @@ def test_permuting_moves_pieces_and_changes_no_pixel():
 
 def test_the_knob_adds_noise_and_exchanged_pieces():
     clean, noisy = pieces.generate(30, difficulty=0)[0], pieces.generate(30, difficulty=1)[0]
-    colours = lambda images: np.mean([len(np.unique(p.reshape(3, -1), axis=1).T) for p in split(images)[0]])  # noqa: E731
-    assert colours(clean) == 2 and colours(noisy) > 20
-    tones = lambda images: len(np.unique(images[:, 0]))  # noqa: E731
+
+    def colours_per_piece(images):
+        return np.mean([len(np.unique(piece.reshape(3, -1), axis=1).T) for piece in split(images)[0]])
+
+    def tones(images):
+        return len(np.unique(images[:, 0]))
+
+    assert colours_per_piece(clean) == 2 and colours_per_piece(noisy) > 20
     assert tones(clean) == 2 and tones(noisy) > 20  # a clean set has the same two tones everywhere
     with pytest.raises(ValueError, match="difficulty is 2"):
         pieces.generate(difficulty=2)
 
 
 def test_it_is_a_set_like_the_others():
-    data, other = datasets.load("pieces", "all", limit=12), datasets.load("pieces-permuted", "all", limit=12)
-    assert data.images.shape == (12, 3, 32, 32) and data.class_names == pieces.CLASS_NAMES
-    assert data.checksum != other.checksum and (data.labels == other.labels).all()
+    plain, permuted = data.load("pieces", "all", limit=12), data.load("pieces-permuted", "all", limit=12)
+    assert plain.images.shape == (12, 3, 32, 32) and plain.class_names == pieces.CLASS_NAMES
+    assert plain.checksum != permuted.checksum and (plain.labels == permuted.labels).all()

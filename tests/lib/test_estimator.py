@@ -115,5 +115,5 @@ def test_it_trains_where_gradients_are_off_and_names_an_unknown_device():
     with torch.no_grad():
         off = PGJRClustering(3, epochs=1, random_state=0).fit_predict(X)
     assert (off == PGJRClustering(3, epochs=1, random_state=0).fit_predict(X)).all()
-    with pytest.raises(ValueError, match="device='gpu' is none that torch knows"):
+    with pytest.raises(ValueError, match="device='gpu' is unknown to torch"):
         PGJRClustering(3, device="gpu").fit(X)

@@ -55,7 +55,7 @@ def test_accuracy_is_the_best_of_all_matchings():
 
 @pytest.mark.parametrize("score", [accuracy, nmi, ari])
 def test_what_cannot_be_scored_is_refused(score):
-    with pytest.raises(ValueError, match="there are no labels to score"):
+    with pytest.raises(ValueError, match="There are no labels to score"):
         score([], [])
     with pytest.raises(ValueError, match=r"labels \(3,\) and clusters \(2,\)"):
         score([0, 1, 1], [0, 1])
@@ -108,7 +108,7 @@ def test_a_k_that_cannot_be_is_refused(k):
 def test_features_that_are_not_finite_are_refused():
     features, labels = blobs()
     features[3, 1] = np.nan
-    with pytest.raises(ValueError, match="the features are not finite"):
+    with pytest.raises(ValueError, match="The features are not finite"):
         kmeans_scores(features, labels)
 
 

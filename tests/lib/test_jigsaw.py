@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd.functional import jacobian
 
-from pgjr_lib.jigsaw import ChannelMix, GridJigsaw, Permuted, divide_blocks, divide_grids, reassemble
+from pgjr_lib.controls import ChannelMix, Permuted
+from pgjr_lib.jigsaw import GridJigsaw, divide_blocks, divide_grids, reassemble
 
 MODES = ("surround", "reference", "sequential")
 
@@ -256,7 +257,7 @@ def test_channel_mix_has_exactly_the_jigsaws_parameters(n):
         return {name: p.shape for name, p in module.named_parameters()}
 
     assert shapes(ChannelMix(n)) == shapes(GridJigsaw(n))
-    with pytest.raises(ValueError, match="none has a matrix of its own: leave channels None"):
+    with pytest.raises(ValueError, match="no channel has a matrix of its own: leave channels None"):
         ChannelMix(n, channels=8)
 
 

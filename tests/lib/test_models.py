@@ -6,7 +6,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from pgjr_lib.jigsaw import ChannelMix, GridJigsaw, Permuted
+from pgjr_lib.controls import ChannelMix, Permuted
+from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.models import GJR, PGJR
 
 # ---- GJR ----

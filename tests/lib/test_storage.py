@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import (
     atomic_write,
+    cache_folder,
     file_sha256,
     load_tensors,
     parse_yaml,
@@ -76,7 +77,7 @@ def test_json_round_trip_and_refusals(tmp_path):
     assert "x.json is not valid JSON" in refusal(read_json, path)
     assert "does not exist" in refusal(read_json, tmp_path / "none.json")
     path.write_text("[1]")
-    assert "x.json holds no JSON object but a list" in refusal(read_json, path)
+    assert "x.json holds a JSON list instead of an object" in refusal(read_json, path)
 
 
 def test_yaml_reads_numbers_as_people_write_them_and_refuses_what_it_would_lose():
@@ -176,3 +177,19 @@ def test_no_length_of_a_header_is_taken_for_a_pickle(tmp_path):
         firsts.add(path.read_bytes()[0])
         assert load_tensors(path)[1]["note"] == "x" * note
     assert 0x80 in firsts
+
+
+def test_the_cache_lies_in_the_checkout_or_with_the_user(tmp_path, monkeypatch):
+    (tmp_path / "clone/notebooks").mkdir(parents=True)
+    (tmp_path / "clone/experiments.yaml").touch()
+    monkeypatch.setenv("PGJR_CACHE", str(tmp_path / "cache"))
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("PGJR_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "clone/notebooks")
+    assert cache_folder() == tmp_path / "clone/build/cache"
+    monkeypatch.chdir(tmp_path)
+    assert cache_folder() == tmp_path / "home/.cache/pgjr"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg/pgjr"

@@ -9,16 +9,8 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import GJR, PGJR
-from pgjr_lib.training import (
-    FeatureSource,
-    ImageSource,
-    TrainingOptions,
-    embed,
-    epoch_batches,
-    fit,
-    learning_rate,
-    save,
-)
+from pgjr_lib.options import JIGSAWS, HeadOptions, TrainingOptions
+from pgjr_lib.training import FeatureSource, ImageSource, embed, epoch_batches, fit, learning_rate, save, train_head
 
 N = 70
 
@@ -55,7 +47,7 @@ def test_a_killed_run_resumes_bit_identically(tmp_path, feature_source, kill_aft
     model, bank = head()
     whole = fit(model, feature_source, bank, OPTIONS)
 
-    def kill(epoch, row):
+    def kill(model, epoch, row):
         if epoch == kill_after + 1:
             raise KeyboardInterrupt
         return {}
@@ -83,7 +75,7 @@ def test_a_cnn_resumes_bit_identically(tmp_path):
     path = tmp_path / "c.safetensors"
     model, bank = start()
 
-    def kill(epoch, row):
+    def kill(model, epoch, row):
         if epoch == 2:
             raise KeyboardInterrupt
         return {}
@@ -98,7 +90,7 @@ def test_a_cnn_resumes_bit_identically(tmp_path):
 def test_the_loss_falls_and_features_lie_on_the_sphere(feature_source):
     model, bank = head()
     history = fit(model, feature_source, bank, TrainingOptions(epochs=20, batch_size=16, lr=0.05, tau1=0.2))
-    assert history[-1]["instance"] < history[0]["instance"] - 0.1
+    assert history[-1]["instance"] < history[1]["instance"] - 0.1
     points = embed(model, feature_source)
     assert points.shape == (N, 8)
     torch.testing.assert_close(points.norm(dim=1), torch.ones(N))
@@ -112,7 +104,7 @@ def test_total_loss_is_equation_11(feature_source):
         feature_source.embeddings, feature_source.maps, torch.empty(0, N, 12), torch.empty(0, N, 4, 4, 4)
     )
     error = model.jigsaw.regression_error(z).item()  # before the step, on the same maps
-    row = fit(model, plain_only, bank, options)[0]
+    row = fit(model, plain_only, bank, options)[1]
     assert error > 0
     assert row["loss"] == pytest.approx(row["instance"] + 0.3 * row["decorrelation"] + 2.0 * error, rel=1e-5)
 
@@ -176,3 +168,72 @@ def test_a_model_trained_with_the_regression_loss_carries_no_hook(feature_source
     model, bank = head()
     fit(model, feature_source, bank, TrainingOptions(epochs=1, batch_size=16, lr=0.05, tau1=0.5, beta=1.0))
     assert not model.jigsaw._forward_pre_hooks and pickle.dumps(model)
+
+
+def test_the_history_starts_before_training(feature_source):
+    model, bank = head()
+    untrained = embed(model, feature_source)
+    seen = []
+
+    def score(model, epoch, row):
+        seen.append((epoch, embed(model, feature_source)))
+        return {"nmi": epoch / 10}
+
+    history = fit(model, feature_source, bank, TrainingOptions(epochs=2, batch_size=16), on_epoch=score)
+    assert [row["epoch"] for row in history] == [0, 1, 2] == [epoch for epoch, _ in seen]
+    assert history[0] == {"epoch": 0, "seconds": 0.0, "loss": None, "instance": None, "decorrelation": None, "nmi": 0.0}
+    assert torch.equal(seen[0][1], untrained) and not torch.equal(seen[1][1], untrained)
+
+
+def test_extra_tensors_survive_a_kill(tmp_path, feature_source):
+    """What on_epoch keeps at epochs 0 to 2 is there after a kill in epoch 3."""
+    path = tmp_path / "checkpoint.safetensors"
+
+    def keep(kept, last):
+        def on_epoch(model, epoch, row):
+            if epoch > last:
+                raise KeyboardInterrupt
+            kept[f"epoch-{epoch}"] = torch.full((2,), float(epoch))
+            return {}
+
+        return on_epoch
+
+    (model, bank), kept = head(), {}
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, feature_source, bank, OPTIONS, checkpoint=path, identity="a", on_epoch=keep(kept, 2), extra=kept)
+    (model, bank), resumed = head(), {}
+    fit(model, feature_source, bank, OPTIONS, checkpoint=path, identity="a", on_epoch=keep(resumed, 4), extra=resumed)
+    assert {name: value.tolist() for name, value in resumed.items()} == {f"epoch-{e}": [e, e] for e in range(5)}
+
+
+@pytest.mark.parametrize("branch", ["supplement", "none"])
+@pytest.mark.parametrize("map", ["spatial", "embedding"])
+def test_a_head_starts_from_its_seed_alone_and_its_bank_from_its_features(feature_source, map, branch):
+    options = TrainingOptions(epochs=0, batch_size=16, seed=5)
+    torch.manual_seed(17)
+    first = train_head(feature_source, HeadOptions(map=map, branch=branch, dim=8), options)
+    torch.manual_seed(99)
+    second = train_head(feature_source, HeadOptions(map=map, branch=branch, dim=8), options)
+    states = zip(first.model.state_dict().values(), second.model.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in states)
+    torch.testing.assert_close(first.bank.vectors, embed(first.model, feature_source))
+    assert (first.model.jigsaw is None) == (branch == "none") and len(first.history) == 1
+    standardised = (feature_source.embeddings - first.model.mean) / first.model.std
+    torch.testing.assert_close(standardised.mean(0), torch.zeros(12), atol=1e-5, rtol=0)
+
+
+def test_a_head_and_its_controls_share_their_start(feature_source):
+    options = TrainingOptions(epochs=0, batch_size=16, seed=5)
+    heads = {kind: train_head(feature_source, HeadOptions(jigsaw=kind, dim=8), options).model for kind in JIGSAWS}
+    for kind, model in heads.items():
+        assert torch.equal(model.project.weight, heads["on"].project.weight), kind
+        if kind != "off":
+            operator = getattr(model.jigsaw, "inner", model.jigsaw)
+            assert torch.equal(operator.weight, heads["on"].jigsaw.weight), kind
+            assert operator.weight.requires_grad == (kind != "frozen")
+    assert heads["off"].jigsaw is None
+
+
+def test_a_map_too_small_for_its_blocks_is_named(feature_source):
+    with pytest.raises(ValueError, match="4x4 is too small for blocks of 12x12"):
+        train_head(feature_source, HeadOptions(n=3, g=4), TrainingOptions(epochs=1))

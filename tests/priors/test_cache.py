@@ -8,10 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from pgjr_lib import data
 from pgjr_lib.augment import plain
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors import cache as features
-from pgjr_lib.priors.cache import FeatureConfig, extract, feature_key, load
+from pgjr_lib.priors import cache
+from pgjr_lib.priors.cache import extract, load
+from pgjr_lib.priors.config import FeatureConfig, feature_key
 from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.storage import load_tensors, save_tensors
 
@@ -19,66 +21,64 @@ CONFIG = {"dataset": "digits", "limit": 40, "image_size": 32, "views": 2, "map_c
 
 
 @pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch, tmp_path):
-    monkeypatch.setattr(features, "CHUNK", 16)
-    monkeypatch.setenv("PGJR_CACHE", str(tmp_path / "cache"))
+def _small_chunks(monkeypatch):
+    monkeypatch.setattr(cache, "CHUNK", 16)
 
 
 @pytest.fixture
-def made(tmp_path):
-    return tmp_path / "made", extract(CONFIG, tmp_path / "made")
+def extracted(tmp_path):
+    """A finished folder and its features."""
+    return tmp_path / "extracted", extract(CONFIG, tmp_path / "extracted")
 
 
 def bytes_of(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
 
 
-def test_shapes_types_and_manifest(made):
-    folder, found = made
-    assert found.embeddings.shape == (40, 256) and found.embeddings.dtype == torch.float32
-    assert found.maps.shape == (40, 6, 2, 2) and found.maps.dtype == torch.float32
-    assert found.view_embeddings.shape == (2, 40, 256) and found.view_maps.shape == (2, 40, 6, 2, 2)
-    assert found.labels.shape == (40,) and found.labels.dtype == torch.int64 and len(found.class_names) == 10
+def test_shapes_types_and_manifest(extracted):
+    folder, features = extracted
+    assert features.embeddings.shape == (40, 256) and features.embeddings.dtype == torch.float32
+    assert features.maps.shape == (40, 6, 2, 2) and features.maps.dtype == torch.float32
+    assert features.view_embeddings.shape == (2, 40, 256) and features.view_maps.shape == (2, 40, 6, 2, 2)
+    assert features.labels.shape == (40,) and features.labels.dtype == torch.int64 and len(features.class_names) == 10
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["data"]["name"] == "digits" and manifest["data"]["split"] == "all"
-    assert (
-        manifest["data"]["count"] == manifest["count"] == 40 and manifest["weights"]["name"] == "class-name"
-    )
+    assert manifest["data"]["count"] == manifest["count"] == 40 and manifest["weights"]["name"] == "class-name"
     assert manifest["seconds"] > 0 and manifest["images_per_second"] > 0
     assert len(manifest["files"]) == 3
 
 
-def test_embeddings_are_the_priors_and_views_differ(made):
-    _, found = made
-    data = features.datasets.load("digits", limit=40)
+def test_embeddings_are_the_priors_and_views_differ(extracted):
+    _, features = extracted
+    digits = data.load("digits", limit=40)
     prior = load_prior("class-name", image_size=32)
-    expected = torch.cat([prior.encode(plain(b, 32))[0] for b in torch.from_numpy(data.images).split(16)])
-    assert torch.equal(found.embeddings, expected)
-    assert (found.labels.numpy() == data.labels).all()
-    assert not torch.allclose(found.view_embeddings[0], found.view_embeddings[1])
+    expected = torch.cat([prior.encode(plain(b, 32))[0] for b in torch.from_numpy(digits.images).split(16)])
+    assert torch.equal(features.embeddings, expected)
+    assert (features.labels.numpy() == digits.labels).all()
+    assert not torch.allclose(features.view_embeddings[0], features.view_embeddings[1])
 
 
-def test_maps_are_the_principal_components_of_the_plain_maps(made):
-    _, found = made
-    data = features.datasets.load("digits", limit=40)
+def test_maps_are_the_principal_components_of_the_plain_maps(extracted):
+    _, features = extracted
+    digits = data.load("digits", limit=40)
     prior = load_prior("class-name", image_size=32)
-    maps = torch.cat([prior.encode(plain(b, 32))[1] for b in torch.from_numpy(data.images).split(16)])
+    maps = torch.cat([prior.encode(plain(b, 32))[1] for b in torch.from_numpy(digits.images).split(16)])
     vectors = maps.permute(0, 2, 3, 1).flatten(0, 2).double()
     values = torch.linalg.svdvals(vectors - vectors.mean(0))[:6] ** 2 / len(vectors)
-    mine = found.maps.permute(0, 2, 3, 1).flatten(0, 2).double()
+    mine = features.maps.permute(0, 2, 3, 1).flatten(0, 2).double()
     torch.testing.assert_close(mine.var(0, correction=0), values, rtol=0.01, atol=1e-6)
     assert mine.mean(0).abs().max() < 0.01 * values[0].sqrt()
 
 
-def test_a_second_call_reads_and_builds_nothing(made, monkeypatch):
-    folder, found = made
-    monkeypatch.setattr(features, "load_prior", lambda *a, **k: pytest.fail("built the prior again"))
+def test_a_second_call_reads_and_builds_nothing(extracted, monkeypatch):
+    folder, features = extracted
+    monkeypatch.setattr(cache, "load_prior", lambda *a, **k: pytest.fail("built the prior again"))
     again = extract(CONFIG, folder)
-    assert torch.equal(again.view_maps, found.view_maps) and again.manifest == found.manifest
+    assert torch.equal(again.view_maps, features.view_maps) and again.manifest == features.manifest
 
 
-def test_shards_in_any_order_make_the_same_bytes(made, tmp_path):
-    folder, _ = made
+def test_shards_in_any_order_make_the_same_bytes(extracted, tmp_path):
+    folder, _ = extracted
     parts = tmp_path / "parts"
     assert extract(CONFIG, parts, shard=(1, 2)) is None
     assert extract(CONFIG, parts, shard=(0, 2)) is not None
@@ -88,9 +88,9 @@ def test_shards_in_any_order_make_the_same_bytes(made, tmp_path):
 
 
 @pytest.mark.parametrize("when", range(4))
-def test_a_killed_extraction_resumes_to_the_same_bytes(made, tmp_path, monkeypatch, when):
-    folder, _ = made
-    real, calls = features.save_tensors, []
+def test_a_killed_extraction_resumes_to_the_same_bytes(extracted, tmp_path, monkeypatch, when):
+    folder, _ = extracted
+    real, calls = cache.save_tensors, []
 
     def killed(*args):
         if len(calls) == when:
@@ -98,18 +98,18 @@ def test_a_killed_extraction_resumes_to_the_same_bytes(made, tmp_path, monkeypat
         calls.append(args)
         return real(*args)
 
-    monkeypatch.setattr(features, "save_tensors", killed)
+    monkeypatch.setattr(cache, "save_tensors", killed)
     with pytest.raises(KeyboardInterrupt):
         extract(CONFIG, tmp_path / "killed")
-    monkeypatch.setattr(features, "save_tensors", real)
+    monkeypatch.setattr(cache, "save_tensors", real)
     assert len(bytes_of(tmp_path / "killed")) == when
     extract(CONFIG, tmp_path / "killed")
     assert bytes_of(tmp_path / "killed") == bytes_of(folder)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "missing", "of another config"])
-def test_a_damaged_file_is_refused_by_load_and_made_again_by_extract(made, tmp_path, damage):
-    folder, _ = made
+def test_a_damaged_file_is_refused_by_load_and_made_again_by_extract(extracted, tmp_path, damage):
+    folder, _ = extracted
     before = bytes_of(folder)
     path = folder / "chunk-00001.safetensors"
     whole = path.read_bytes()
@@ -128,15 +128,15 @@ def test_a_damaged_file_is_refused_by_load_and_made_again_by_extract(made, tmp_p
     assert bytes_of(folder) == before
 
 
-def test_another_config_in_the_same_folder_replaces_it(made):
-    folder, found = made
+def test_another_config_in_the_same_folder_replaces_it(extracted):
+    folder, features = extracted
     other = extract({**CONFIG, "seed": 1}, folder)
-    assert torch.equal(other.embeddings, found.embeddings)
-    assert not torch.equal(other.view_embeddings, found.view_embeddings)
+    assert torch.equal(other.embeddings, features.embeddings)
+    assert not torch.equal(other.view_embeddings, features.view_embeddings)
 
 
-def test_random_state_outside_does_not_matter_and_is_left_alone(made, tmp_path):
-    folder, _ = made
+def test_random_state_outside_does_not_matter_and_is_left_alone(extracted, tmp_path):
+    folder, _ = extracted
     torch.manual_seed(99)
     expected = torch.rand(2)
     torch.manual_seed(99)
@@ -146,8 +146,8 @@ def test_random_state_outside_does_not_matter_and_is_left_alone(made, tmp_path):
 
 
 def test_no_views(tmp_path):
-    found = extract({**CONFIG, "views": 0}, tmp_path / "plain")
-    assert found.view_embeddings.shape == (0, 40, 256) and found.view_maps.shape == (0, 40, 6, 2, 2)
+    features = extract({**CONFIG, "views": 0}, tmp_path / "plain")
+    assert features.view_embeddings.shape == (0, 40, 256) and features.view_maps.shape == (0, 40, 6, 2, 2)
 
 
 def test_keys_change_with_everything_that_counts():
@@ -178,18 +178,20 @@ def test_corrupt_images_are_refused_until_told_to_skip(tmp_path):
     config = {**CONFIG, "dataset": f"folder:{tmp_path / 'set'}", "limit": None}
     with pytest.raises(PGJRError, match=r"1\.png cannot be read"):
         extract(config, tmp_path / "out")
-    found = extract(config, tmp_path / "out", skip_corrupt=True)
-    assert found.manifest["count"] == 5 and found.manifest["data"]["note"] == "1 corrupt image left out"
+    features = extract(config, tmp_path / "out", skip_corrupt=True)
+    assert features.manifest["count"] == 5 and features.manifest["data"]["note"] == "1 corrupt image left out"
     with pytest.raises(PGJRError, match=r"1\.png cannot be read"):
         extract(config, tmp_path / "out")
 
 
-def test_chunks_of_other_axes_are_made_again(made, tmp_path):
-    folder, whole = tmp_path / "again", bytes_of(made[0])
+def test_chunks_of_other_axes_are_made_again(extracted, tmp_path):
+    folder, whole = tmp_path / "again", bytes_of(extracted[0])
     extract(CONFIG, folder, shard=(0, 2))
     other = load_tensors(folder / "pca.safetensors")[0]["axes"].flip(0).contiguous()
-    tensors = {**load_tensors(folder / "pca.safetensors")[0], "axes": other}  # as another machine might have fitted them
+    # axes as another machine might have fitted them
+    tensors = {**load_tensors(folder / "pca.safetensors")[0], "axes": other}
     note = json.loads((folder / "pca.json").read_text())
-    (folder / "pca.json").write_text(json.dumps({**note, "checksum": save_tensors(folder / "pca.safetensors", tensors)}))
+    checksum = save_tensors(folder / "pca.safetensors", tensors)
+    (folder / "pca.json").write_text(json.dumps({**note, "checksum": checksum}))
     assert extract(CONFIG, folder, shard=(1, 2)) is None  # the first shard's chunks do not belong to these axes
     assert extract(CONFIG, folder) is not None and bytes_of(folder) != whole

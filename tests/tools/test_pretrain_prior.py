@@ -1,7 +1,10 @@
-"""Pretraining the class-name prior at toy size: the files it writes, resuming, and what it refuses."""
+"""Training the class-name prior at toy size: the files it writes, resuming, and what it refuses."""
 
 import gzip
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -15,7 +18,7 @@ from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.priors.names import BUNDLED
 from pgjr_lib.storage import file_sha256
 from tools import pretrain_prior as module
-from tools.pretrain_prior import contrastive, near_duplicates, pretrain, rescale, view_agreement
+from tools.pretrain_prior import contrastive, main, near_duplicates, pretrain, rescale, view_agreement
 
 NAMES = {"n01": "tabby, tabby cat", "n02": "school bus", "n03": "king penguin, Aptenodytes patagonica"}
 SMALL = {"epochs": 2, "image_size": 32, "batch_size": 6, "score_on": ()}
@@ -23,6 +26,7 @@ SMALL = {"epochs": 2, "image_size": 32, "batch_size": 6, "score_on": ()}
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
+    """A folder of three classes with six images each, and the file of their names."""
     monkeypatch.setenv("PGJR_CACHE", str(tmp_path / "cache"))
     for c, name in enumerate(NAMES):
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -52,9 +56,7 @@ def test_the_bundled_files_load_with_open_clip_alone_given_the_tower(tmp_path):
     (tmp_path / "open_clip_model.safetensors").symlink_to(BUNDLED)
     model = open_clip.create_model(f"local-dir:{tmp_path}").eval()
     text = side["architecture"]["text_cfg"]
-    tokenizer = SimpleTokenizer(
-        bpe_path=str(BUNDLED.parent / side["tokenizer"]), context_length=text["context_length"]
-    )
+    tokenizer = SimpleTokenizer(bpe_path=str(BUNDLED.parent / side["tokenizer"]), context_length=text["context_length"])
     assert tokenizer.vocab_size == text["vocab_size"]
     with torch.no_grad():
         vectors = model.encode_text(tokenizer(["a photo of a goldfish.", "a photo of a school bus."]))
@@ -68,9 +70,7 @@ def test_the_small_vocabulary_splits_captions_as_the_whole_one_does(tmp_path):
     small, whole = SimpleTokenizer(bpe_path=str(tmp_path / "x.bpe.gz")), SimpleTokenizer()
     assert small.vocab_size < 600 < whole.vocab_size
     for line in captions:
-        assert [small.decoder[t] for t in small.encode(line)] == [
-            whole.decoder[t] for t in whole.encode(line)
-        ]
+        assert [small.decoder[t] for t in small.encode(line)] == [whole.decoder[t] for t in whole.encode(line)]
     assert gzip.decompress((tmp_path / "x.bpe.gz").read_bytes()).startswith(b"#version")
 
 
@@ -142,6 +142,10 @@ def test_wrong_input_is_named(source, tmp_path):
         pretrain(images, names, tmp_path / "w", **SMALL)
     with pytest.raises(PGJRError, match="cifr10"):  # before the training, not after it
         pretrain(images, names, out, **{**SMALL, "score_on": ("cifr10",)})
+    with pytest.raises(PGJRError, match="imagenet-10 cannot be scored with a class-name prior"):
+        pretrain(images, names, out, **{**SMALL, "score_on": ("imagenet-10",)})
+    with pytest.raises(PGJRError, match="epochs is 0: give a positive number"):
+        pretrain(images, names, out, **{**SMALL, "epochs": 0})
     with pytest.raises(PGJRError, match="18 images, less than one batch"):
         pretrain(images, names, out, **{**SMALL, "batch_size": 99})
     with pytest.raises(PGJRError, match=r"nothing\.tsv does not exist"):
@@ -149,3 +153,22 @@ def test_wrong_input_is_named(source, tmp_path):
     names.write_text("n01\ttabby\n")
     with pytest.raises(PGJRError, match="no names for class 'n02'"):
         pretrain(images, names, out, **SMALL)
+
+
+def test_the_script_trains_with_its_options(source, tmp_path, capsys):
+    images, names = map(str, source)
+    out = tmp_path / "script" / "w.safetensors"
+    options = ["--out", str(out), "--epochs", "1", "--batch-size", "6", "--seed", "3", "--score-on"]
+    assert main([images, names, *options]) == 0
+    training = json.loads(out.with_suffix(".json").read_text())["training"]
+    assert (training["steps"], training["batch_size"], training["seed"]) == (3, 6, 3)
+    capsys.readouterr()
+    assert main([images, names, *options, "cifr10"]) == 2
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("error: ") and "cifr10" in sentence and sentence.count("\n") == 1
+
+
+def test_the_script_runs_by_its_path():
+    script = Path(module.__file__)
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, cwd=script.parent)
+    assert done.returncode == 0 and "--score-on" in done.stdout

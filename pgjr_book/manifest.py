@@ -1,0 +1,252 @@
+"""experiments.yaml, validated: profiles, experiments with their runs, and what each notebook reads."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
+
+from pydantic import Field, ValidationError
+
+from pgjr_book.run_config import CNNS, EXTRAS, Method, RunConfig, Strict
+from pgjr_lib.data.sets import SETS
+from pgjr_lib.errors import PGJRError
+from pgjr_lib.storage import parse_yaml
+
+FILE = "experiments.yaml"
+SEEDED = {"pgjr": "head"} | dict.fromkeys(CNNS, "cnn")  # the methods that depend on a seed, and which number of seeds
+
+
+class SetChoice(Strict):
+    """A data set as a profile uses it.
+
+    ``dataset`` is the set's name where the entry has another one; ``cnn`` holds the settings of IDFD and GJR on it.
+    """
+
+    dataset: str | None = None
+    split: Literal["train", "test", "all"] = "test"
+    limit: int | None = Field(None, ge=2)
+    cnn: dict[str, object] = {}
+
+
+class Profile(Strict):
+    """The sizes, sets and seeds of one way to make the book."""
+
+    about: str
+    sets: dict[str, SetChoice] = {}
+    seeds: dict[Literal["head", "cnn"], int] = {}
+    common: dict[str, object] = {}
+    methods: dict[Method, dict[str, object]] = {}
+    rates: dict[Literal["cnn", "prior", "head"], Annotated[float, Field(gt=0)]] = {}
+    records: list[str] = []  # profiles whose committed records this one renders; such a profile trains nothing
+
+
+class Variant(Strict):
+    """One row of an experiment: how pages call it, and the settings of its runs.
+
+    A point of a sensitivity panel has ``panel`` and ``value``, and its label reads "panel = value".
+    """
+
+    label: str = ""
+    panel: str | None = None
+    value: int | float | str | None = None
+    run: dict[str, object]
+
+    def name(self) -> str:
+        """Return the label that pages show."""
+        return self.label or f"{self.panel} = {self.value}"
+
+
+class ExperimentEntry(Strict):
+    """One item of the book and the variants it compares."""
+
+    item: str
+    title: str
+    sets: dict[str, list[str]] = {}  # profile -> the sets used there; every set of the profile where absent
+    seeds: dict[str, int] = {}  # profile -> number of seeds, where it differs from the profile's
+    timed: bool = False  # pages show its seconds, so its runs have the machine to themselves
+    optional: bool = False  # left out where its priors cannot be had
+    variants: dict[str, Variant]
+
+
+class Manifest(Strict):
+    """The whole of experiments.yaml."""
+
+    methods: dict[Method, dict[str, object]]
+    profiles: dict[str, Profile]
+    notebooks: dict[str, list[str] | Literal["all"]]
+    experiments: dict[str, ExperimentEntry]
+
+    def reads(self, notebook: str) -> list[str]:
+        """Return the experiments that a notebook reads, in the manifest's order for ``all``.
+
+        Raises:
+            PGJRError: the manifest does not name the notebook.
+        """
+        names = known(self.notebooks, notebook, "notebook", f"{FILE}: ")
+        return list(self.experiments) if names == "all" else names
+
+
+@dataclass(frozen=True)
+class VariantRun:
+    """One run of an experiment: the id and display of its variant, and its configuration."""
+
+    variant: str
+    label: str
+    panel: str | None
+    value: int | float | str | None
+    config: RunConfig
+
+    def described(self, record: dict) -> dict:
+        """Return ``record`` with the variant's id, label, panel and value."""
+        return {**record, "variant": self.variant, "label": self.label, "panel": self.panel, "value": self.value}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment in one profile."""
+
+    name: str
+    item: str
+    title: str
+    timed: bool
+    optional: bool
+    runs: list[VariantRun]
+
+
+def home() -> Path:
+    """Return the folder with experiments.yaml: the current folder or one above it, else the code's own checkout.
+
+    Raises:
+        PGJRError: there is none.
+    """
+    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[1]):
+        if (folder / FILE).is_file():
+            return folder
+    raise PGJRError(f"{FILE} was not found in {Path.cwd()} or above it: change into a clone of the repository.")
+
+
+def load_manifest(path: Path | None = None) -> Manifest:
+    """Read and validate the manifest. Every run of every profile is checked at once.
+
+    Raises:
+        PGJRError: no YAML, an unknown or repeated key, a wrong type, or a name that does not exist.
+    """
+    path = path or home() / FILE
+    manifest = validated(Manifest, parse_yaml(path.read_bytes(), path.name), path.name)
+    for name, profile in manifest.profiles.items():
+        place = f"{path.name}: profiles.{name}.records: "
+        for source in profile.records:
+            if known(manifest.profiles, source, "profile", place).records:
+                raise PGJRError(f"{place}{source} renders records itself: name a profile that trains.")
+    for notebook, names in manifest.notebooks.items():
+        for name in names if names != "all" else ():
+            known(manifest.experiments, name, "experiment", f"{path.name}: notebooks.{notebook}: ")
+    for name, entry in manifest.experiments.items():
+        for profile in (*entry.sets, *entry.seeds):
+            known(manifest.profiles, profile, "profile", f"{path.name}: experiments.{name}: ")
+        for variant, point in entry.variants.items():
+            if not point.label and (point.panel is None or point.value is None):
+                raise PGJRError(f"{path.name}: experiments.{name}.variants.{variant} needs a label, or panel and value: add it.")
+        for profile in manifest.profiles:
+            variant_runs(manifest, profile, name)
+    return manifest
+
+
+def experiment(manifest: Manifest, profile: str, name: str) -> Experiment:
+    """Return one experiment of a profile with its runs, without looking at any data.
+
+    Raises:
+        PGJRError: no such profile or experiment.
+    """
+    known(manifest.profiles, profile, "profile")
+    entry = known(manifest.experiments, name, "experiment")
+    runs = variant_runs(manifest, profile, name)
+    return Experiment(name, entry.item, entry.title, entry.timed, entry.optional, runs)
+
+
+def variant_runs(manifest: Manifest, profile: str, name: str) -> list[VariantRun]:
+    """Return the runs of one experiment in one profile: sets, variants and seeds.
+
+    Raises:
+        PGJRError: settings that no run can have, with the variant that has them.
+    """
+    chosen, entry, runs = manifest.profiles[profile], manifest.experiments[name], []
+    for source in chosen.records:
+        runs += variant_runs(manifest, source, name)
+    for set_name in entry.sets.get(profile, chosen.sets):
+        if set_name not in chosen.sets:
+            hint = hint_for(set_name, chosen.sets)
+            raise PGJRError(f"{FILE}: experiments.{name}.sets.{profile} names {set_name}, which profile {profile} lacks{hint}")
+        for variant, point in entry.variants.items():
+            place = f"{FILE}: experiments.{name}.variants.{variant} (profile {profile})"
+            values = _settings(manifest, chosen, set_name, point.run)
+            kind = SEEDED.get(values.get("method"))
+            for seed in range(entry.seeds.get(profile, chosen.seeds.get(kind, 1)) if kind else 1):
+                extras = dict.fromkeys(EXTRAS, 0) if seed else {}  # the first seed's are enough
+                config = validated(RunConfig, {**values, **extras, "seed": seed}, place)
+                if ":" not in config.dataset:  # else a folder of the user's own
+                    known(SETS, config.dataset, "data set", f"{place}: ")
+                runs.append(VariantRun(variant, point.name(), point.panel, point.value, config))
+    return runs
+
+
+def _settings(manifest: Manifest, profile: Profile, set_name: str, run: dict) -> dict:
+    """Return the settings of a variant on a set: the later of these layers wins."""
+    method, chosen = run.get("method"), profile.sets[set_name]
+    values = {
+        **manifest.methods.get(method, {}),
+        **chosen.model_dump(exclude={"cnn"}),
+        "dataset": chosen.dataset or set_name,
+        **profile.common,
+        **profile.methods.get(method, {}),
+        **(chosen.cnn if method in CNNS else {}),
+        **run,
+    }
+    if "$prior" in str(values.get("prior")):  # a control may wrap the profile's prior
+        values["prior"] = values["prior"].replace("$prior", str(profile.common.get("prior")))
+    return values
+
+
+def validated(model: type[Strict], raw, where: str) -> Strict:
+    """Return ``model`` made from ``raw``.
+
+    Raises:
+        PGJRError: the first mistake, with its place in ``where`` and the names that exist.
+    """
+    try:
+        made = model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        if first["type"] == "extra_forbidden":
+            hint = hint_for(first["loc"][-1], _model_at(model, first["loc"]).model_fields)
+            raise PGJRError(f"{where}: unknown key {place}{hint}") from None
+        if first["type"] == "missing":
+            raise PGJRError(f"{where}: {place} is missing: add it.") from None
+        raise PGJRError(f"{where}: {place or 'the file'} is {first['input']!r}, but: {first['msg']}.") from None
+    if isinstance(made, RunConfig) and (mistake := made.mistake()):
+        raise PGJRError(f"{where}: {mistake}.")
+    return made
+
+
+def _model_at(model: type[Strict], place: tuple) -> type[Strict]:
+    """Return the model that the last key of ``place`` belongs to, through fields and dicts of models."""
+    parts = iter(place[:-1])
+    for part in parts:
+        model = model.model_fields[part].annotation
+        if get_origin(model) is dict:
+            model, _ = get_args(model)[1], next(parts)
+    return model
+
+
+def hint_for(name, names) -> str:
+    """Return the end of a sentence about an unknown name: the names that are near it, or all."""
+    near = get_close_matches(str(name), names, 3, 0.5)
+    return f": did you mean {' or '.join(near)}?" if near else f": known are {', '.join(names)}."
+
+
+def known(table: dict, name: str, what: str, where: str = ""):
+    """Return ``table[name]``; PGJRError names what does not exist and what is near it."""
+    if name not in table:
+        raise PGJRError(f"{where}there is no {what} {name!r}{hint_for(name, table)}")
+    return table[name]

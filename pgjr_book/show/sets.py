@@ -1,0 +1,42 @@
+"""How data sets and their classes are named on pages, and the marks that say whose labels were seen."""
+
+import html
+from collections.abc import Iterable
+
+from pgjr_book.verdicts import ScoredSet, scored_set
+from pgjr_lib.data.sets import MARKS, PAPER_SETS, SETS
+
+
+def mark(dataset: str) -> str:
+    """Return the mark of a data set; "" where its labels were not looked at."""
+    return SETS[dataset].mark if dataset in SETS else ""
+
+
+def set_name(where: ScoredSet) -> str:
+    """Name a set with its split, "cifar10 (test)". A set outside the paper that is used whole needs no split."""
+    whole = where.split == "all" and where.dataset not in PAPER_SETS
+    return where.dataset if whole else f"{where.dataset} ({where.split})"
+
+
+def marked(where: ScoredSet) -> str:
+    """Name a set with its split and its mark."""
+    return f"{set_name(where)} {mark(where.dataset)}".rstrip()
+
+
+def explained(datasets: Iterable[str]) -> str:
+    """Explain the marks of some data sets, as HTML."""
+    used = {mark(dataset) for dataset in datasets}
+    return "".join(f"<p>{sign} {html.escape(words)}</p>" for sign, words in MARKS.items() if sign in used)
+
+
+def class_names(record: dict) -> list[str]:
+    """Return the names of the classes of a record's set, or their numbers where they have no names."""
+    info = SETS.get(record["config"]["dataset"])  # a folder of the user's own is in no table
+    if info and info.class_names:
+        return list(info.class_names)
+    return [str(c) for c in range(info.classes if info else record["data"]["classes"])]
+
+
+def names_of(records: list[dict]) -> str:
+    """Name the sets of some records, each once."""
+    return ", ".join(dict.fromkeys(set_name(scored_set(record)) for record in records))

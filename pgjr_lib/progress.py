@@ -1,0 +1,19 @@
+"""Progress of long work, shown by tqdm."""
+
+import sys
+
+from tqdm import tqdm
+
+
+def progress(iterable=None, description: str = "", unit: str = "it", total: int | None = None) -> tqdm:
+    """Return a progress bar on stderr, around ``iterable`` or to be updated by hand.
+
+    Args:
+        iterable: what the bar counts; None for a bar whose ``update`` the caller calls.
+        description: the words before the bar. Keep paths out of it: logs are passed on.
+        unit: what one step is called.
+        total: number of steps where ``iterable`` does not tell.
+    """
+    # a log file keeps every refresh, so it gets few of them
+    interval = 0.5 if sys.stderr.isatty() else 15.0
+    return tqdm(iterable, desc=description, unit=unit, total=total, mininterval=interval, dynamic_ncols=True)

@@ -1,0 +1,238 @@
+"""Plans, their cost, and runs from configuration to record."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pgjr_book import make, records
+from pgjr_book.__main__ import main
+from pgjr_book.manifest import experiment, home, load_manifest
+from pgjr_book.run_config import RESULTS_VERSION
+from pgjr_lib.errors import PGJRError
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+def test_a_plan_names_the_rate_it_lacks(manifest):
+    manifest(lambda m: m["profiles"]["embedded"]["rates"].pop("head"))
+    with pytest.raises(PGJRError, match="profiles.embedded.rates lacks head"):
+        make.cost(make.plan("embedded"))
+
+
+@pytest.mark.parametrize("text", ["{}", "5"])
+def test_a_committed_file_that_is_no_record_is_named(manifest, tmp_path, text):
+    manifest()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "abc.json").write_text(text)
+    with pytest.raises(PGJRError, match="results/abc.json") as caught:
+        make.plan("published")
+    assert "delete" not in str(caught.value)
+
+
+def test_unknown_profile_and_experiment_are_named(manifest):
+    manifest()
+    with pytest.raises(PGJRError, match=r"no profile 'embeded': did you mean embedded\?"):
+        make.plan("embeded")
+    with pytest.raises(PGJRError, match="no experiment 'nothing'"):
+        experiment(load_manifest(), "embedded", "nothing")
+
+
+def test_a_run_of_two_experiments_belongs_to_the_timed_one(manifest):
+    manifest()
+    plan = make.plan("embedded").experiments
+    assert plan["convergence"].experiment.timed and len(plan["convergence"].own) == 9
+    assert not set(plan["main"].own) & set(plan["convergence"].own)
+    assert list(plan) == list(load_manifest().experiments)
+
+
+def test_run_own_leaves_shared_runs_to_their_experiment(manifest, monkeypatch):
+    manifest()
+    started = []
+    monkeypatch.setattr(make, "run", lambda run, root, alone: started.append((records.record_path(run, root), alone)))
+    planned = make.plan("embedded").experiments["main"]
+    for more, paths in ((["--own"], planned.own), ([], planned.paths.values())):
+        started.clear()
+        assert main(["run", "--profile", "embedded", "--experiment", "main", "--not-alone", *more]) == 0
+        assert {path for path, _ in started} == set(paths) and not any(alone for _, alone in started)
+
+
+def test_a_profile_of_records_trains_nothing_under_any_name(manifest, monkeypatch):
+    gone = home() / "gone.json"
+    manifest(lambda m: m["profiles"].update(shown=m["profiles"].pop("published")))
+    committed = lambda m, profile, name: [(run, gone) for run in experiment(m, profile, name).runs]  # noqa: E731
+    monkeypatch.setattr(make, "_committed", committed)
+    monkeypatch.setattr(make, "run", lambda *_, **__: pytest.fail("a run was started"))
+    assert main(["run", "--profile", "shown", "--experiment", "main"]) == 0
+
+
+def test_every_run_of_the_published_manifest_is_found_under_one_name(manifest):
+    manifest()
+    plan = make.plan("embedded")
+    own = [path for e in plan.experiments.values() for path in e.own]
+    assert len(own) == len(set(own)) > 30
+    assert all(set(e.paths.values()) <= set(own) for e in plan.experiments.values())
+    assert plan.features
+
+
+def test_a_record_holds_history_scores_and_provenance(record):
+    run, root, made = record
+    stored = records.read_record(records.record_path(run, root))
+    assert stored == json.loads(json.dumps(made))
+    assert [row["epoch"] for row in stored["history"]] == [0, 1, 2]
+    assert all(0 <= row[name] <= 1 for row in stored["history"] for name in ("acc", "nmi"))
+    assert {name: len(values) for name, values in stored["scores"]["bank"].items()} == dict.fromkeys(
+        ("acc", "nmi", "ari", "inertia"), 2
+    )
+    assert stored["data"]["count"] == 96 and stored["data"]["split"] == "all"
+    assert stored["provenance"]["config_hash"] == run.hash()
+    assert stored["provenance"]["versions"]["torch"]
+    assert stored["timings"]["total_s"] >= stored["timings"]["train_s"] > 0
+    assert not list((root / "checkpoints").glob("*"))
+    assert len(stored["landscape"]["acc"]) == len(stored["landscape"]["inertia"]) == 3
+    assert np.sum(stored["exemplars"]["confusion"]) == 96 and len(stored["exemplars"]["nearest"]) == 10
+    frames = stored["snapshots"]["epochs"]
+    assert list(frames) == ["0", "1", "2"] and all(len(f["x"]) == len(f["y"]) == 96 for f in frames.values())
+    assert sorted(set(stored["snapshots"]["labels"])) == list(range(10))
+
+
+def test_the_golden_run_changes_only_with_the_results_version(record):
+    """If this fails and the change is meant, raise RESULTS_VERSION and write the new numbers into golden.json."""
+    golden = json.loads((HERE / "golden.json").read_text())
+    assert golden["results_version"] == RESULTS_VERSION
+    _, _, made = record
+    for row, expected in zip(made["history"][1:], golden["history"], strict=True):
+        assert row["instance"] == pytest.approx(expected["instance"], rel=2e-3)
+        assert row["decorrelation"] == pytest.approx(expected["decorrelation"], rel=2e-3)
+
+
+def test_a_killed_run_ends_in_the_same_record(record, tmp_path, monkeypatch):
+    run, _, whole = record
+    from pgjr_book import train as module
+
+    calls = []
+
+    def dies(points, labels):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return curve(points, labels)
+
+    curve = module.curve_scores
+    monkeypatch.setattr(module, "curve_scores", dies)
+    with pytest.raises(KeyboardInterrupt):
+        make.run(run, tmp_path, device="cpu")
+    assert not list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True
+    assert (tmp_path / "checkpoints" / f"{whole['key']}.safetensors").exists()
+    monkeypatch.setattr(module, "curve_scores", curve)
+    resumed = make.run(run, tmp_path, device="cpu")
+    strip = lambda r: [{k: v for k, v in row.items() if k != "seconds"} for row in r["history"]]  # noqa: E731
+    assert strip(resumed) == strip(whole)
+    assert resumed["scores"] == whole["scores"]
+    assert resumed["snapshots"] == whole["snapshots"] and resumed["landscape"] == whole["landscape"]
+
+
+def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp_path, monkeypatch, record):
+    run, root, made = record
+
+    fields = run.model_dump(exclude_defaults=True, exclude={"dataset", "split", "limit"})
+
+    def only_tiny(raw):
+        raw["experiments"] = {"one": {"item": "F4", "title": "t", "variants": {"gjr": {"label": "GJR", "run": fields}}}}
+        raw["notebooks"] = {"figure-4": ["one"]}
+        raw["profiles"]["embedded"] |= {"sets": {"digits": {"split": "all", "limit": 96}}, "seeds": {"cnn": 1},
+                                        "common": {}, "methods": {}}  # fmt: skip
+        raw["methods"] = {"gjr": {}}
+
+    manifest(only_tiny)
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("a record on disk was computed again")
+
+    monkeypatch.setattr(make, "run", forbidden)
+    (read,) = make.ensure("one", "embedded", root)
+    assert (read["key"], read["variant"], read["label"], read["panel"]) == (made["key"], "gjr", "GJR", None)
+    assert make.ensure("one", "published") == []
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / f"{made['key']}.json").write_text(json.dumps(made))
+    assert [r["key"] for r in make.ensure("one", "published")] == [made["key"]]
+    later = {**made, "key": "0" * 16, "provenance": {**made["provenance"], "started": "2999-01-01T00:00:00+00:00"}}
+    (tmp_path / "results" / f"{later['key']}.json").write_text(json.dumps(later))
+    assert [r["key"] for r in make.ensure("one", "published")] == [later["key"]]  # results/ is append-only
+
+
+def test_a_set_is_shown_as_the_first_profile_ran_it(manifest, tmp_path, record):
+    def two_profiles(raw):
+        raw["methods"] = {"gjr": {"image_size": 8}}
+        raw["experiments"] = {"one": {"item": "F4", "title": "t", "variants": {"gjr": {"label": "GJR", "run": {"method": "gjr"}}}}}
+        raw["notebooks"] = {"figure-4": ["one"]}
+        for name, epochs, sets in (("embedded", 2, ["digits", "cifar10"]), ("local", 3, ["digits"])):
+            raw["profiles"][name] |= {"sets": {s: {"split": "all"} for s in sets}, "seeds": {"cnn": 2}, "common": {},
+                                      "methods": {"gjr": {"epochs": epochs}}}  # fmt: skip
+        raw["profiles"]["published"]["records"] = ["local", "embedded"]
+
+    manifest(two_profiles)
+    (tmp_path / "results").mkdir()
+
+    def commit(profile, number):
+        for run in experiment(load_manifest(), profile, "one").runs:
+            number += 1
+            made = {**record[2], "key": f"{number:016d}", "config": run.config.model_dump()}
+            made["provenance"] = {**made["provenance"], "config_hash": run.config.hash()}
+            (tmp_path / "results" / f"{number:016d}.json").write_text(json.dumps(made))
+
+    shown = lambda: sorted((r["config"]["dataset"], r["config"]["epochs"]) for r in make.ensure("one", "published"))  # noqa: E731
+    commit("embedded", 0)
+    assert shown() == [("cifar10", 2)] * 2 + [("digits", 2)] * 2
+    commit("local", 100)
+    assert shown() == [("cifar10", 2)] * 2 + [("digits", 3)] * 2  # never a mixture of two settings
+    assert len(make.plan("published").experiments["one"].paths) == 4
+
+
+def test_the_cnns_of_one_experiment_and_set_ran_with_one_number_of_threads():
+    threads = {}
+    for name, entry in make.plan("published").experiments.items():
+        for path in entry.paths.values():
+            record = records.read_record(path)
+            if record["config"]["method"] in ("idfd", "gjr"):
+                threads.setdefault((name, record["data"]["name"]), set()).add(record["provenance"]["threads"])
+    assert threads and all(len(numbers) == 1 for numbers in threads.values()), threads
+
+
+def test_a_plan_uses_no_network_and_no_torch_and_says_what_to_fetch(tmp_path):
+    """Torch cannot be imported and no socket opened; the paper profile's priors are not here."""
+    code = """
+import socket, sys
+sys.modules["torch"] = None
+socket.socket = None
+from pgjr_book import make
+plan = make.plan("paper")
+make.cost(plan)
+print(*plan.to_fetch)
+assert any("cifar10 (train) was not" in sentence for sentence in plan.missing), plan.missing
+"""
+    environment = {**os.environ, "PGJR_DATA": str(tmp_path), "PGJR_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ViT-B-32-quickgelu/openai" in done.stdout and "RN50-quickgelu/openai" in done.stdout
+
+
+def test_every_experiment_is_read_by_a_notebook():
+    manifest = load_manifest()
+    read = {name for notebook in manifest.notebooks for name in manifest.reads(notebook)}
+    assert read == set(manifest.experiments)
+    assert manifest.reads("ledger") == manifest.reads("table-1") == list(manifest.experiments)
+    assert manifest.reads("table-6") == ["priors", "clip_priors", "more_views"] and manifest.reads("figure-1") == []
+    with pytest.raises(PGJRError, match="no notebook 'figure-9'"):
+        manifest.reads("figure-9")
+
+
+def test_what_a_notebook_gets_is_what_the_manifest_says(manifest, monkeypatch):
+    manifest()
+    monkeypatch.setattr(make, "ensure", lambda name, profile: [name, profile])
+    assert make.records_for("table-3", "local") == {"backbones": ["backbones", "local"], "full_size": ["full_size", "local"]}

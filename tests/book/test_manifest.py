@@ -1,0 +1,77 @@
+"""experiments.yaml: what it accepts, what it refuses, and the runs it stands for."""
+
+import pytest
+
+from pgjr_book.manifest import load_manifest, variant_runs
+from pgjr_lib.errors import PGJRError
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (lambda m: m.update(profile={}), r"unknown key profile: did you mean profiles\?"),
+        (lambda m: m["methods"]["gjr"].update(epoch=3), r"gjr .profile \w+.: unknown key epoch: did you mean epochs"),
+        (lambda m: m["methods"]["pgjr"].update(tau1="sharp"), r"tau1 is 'sharp', but"),
+        (lambda m: m["methods"]["gjr"].update(epochs=2.5), r"epochs is 2.5, but"),
+        (lambda m: m["profiles"]["embedded"]["seeds"].update(head=True), r"seeds.head is True, but"),
+        (lambda m: m["experiments"]["convergence"].pop("title"), r"experiments.convergence.title is missing"),
+        (lambda m: m["experiments"]["main"]["variants"]["gjr"].pop("label"), r"main.variants.gjr needs a label, or panel"),
+        (lambda m: m["notebooks"].update({"figure-4": ["convergnce"]}), r"notebooks.figure-4: .*did you mean convergence"),
+        (lambda m: m["methods"]["pgjr"].update(beta=1.0), r"beta=1.0 weights the jigsaw's own loss, but this run has no"),
+        (lambda m: m["profiles"]["published"].update(records=["local2"]), r"no profile 'local2'"),
+        (lambda m: m["experiments"]["convergence"].update(sets={"paper": ["mnist"]}), r"names mnist, which profile paper"),
+        (lambda m: m["experiments"]["components"]["variants"]["gjr"]["run"].update(jigsaw="maybe"), r"jigsaw is 'maybe', but"),
+        (lambda m: m["experiments"]["main"]["sets"].update(locl=["digits"]), r"main: .*no profile 'locl': did you mean local"),
+        (lambda m: m["experiments"]["main"].update(seeds={"gpo": 1}), r"main: .*no profile 'gpo': did you mean gpu"),
+        (lambda m: m["profiles"]["published"].update(records=["published"]), r"published renders records itself"),
+        (lambda m: m["profiles"]["embedded"].update(sets={"digts": {}}), r"no data set 'digts': did you mean digits"),
+        (lambda m: m["profiles"]["local"]["sets"]["digits"].update(splt="all"), r"digits.splt: did you mean split"),
+        (lambda m: m["experiments"]["main"].update(timd=True), r"main.timd: did you mean timed"),
+        (lambda m: m["profiles"]["embedded"]["common"].pop("prior"), r"method=\w+ needs a prior"),
+        (lambda m: m["methods"]["gjr"].update(lr="1e-x"), r"lr is '1e-x', but"),
+        (lambda m: m["profiles"]["local"]["rates"].update(cnn=0), r"rates.cnn is 0, but"),
+    ],
+)
+def test_a_mistake_in_the_manifest_is_one_sentence_that_names_it(manifest, edit, sentence):
+    with pytest.raises(PGJRError, match=sentence) as caught:
+        manifest(edit)
+    assert str(caught.value).startswith("experiments.yaml") or "no profile" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_yaml_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "experiments.yaml").write_text("methods: [unclosed")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PGJRError, match="experiments.yaml cannot be read") as caught:
+        load_manifest()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_manifest_reads_1e_3_as_a_number_and_refuses_a_key_that_stands_twice(manifest, tmp_path):
+    manifest(lambda m: m["methods"]["gjr"].update(lr=0.25))
+    path = tmp_path / "experiments.yaml"
+    path.write_text(path.read_text().replace("lr: 0.25", "lr: 1e-3"))
+    assert {run.config.lr for run in variant_runs(load_manifest(), "embedded", "main") if run.variant == "gjr"} == {0.001}
+    path.write_text(path.read_text() + "\nmethods: {}\n")
+    with pytest.raises(PGJRError, match=r"experiments.yaml cannot be read .*'methods' stands twice"):
+        load_manifest()
+
+
+def test_only_the_first_seed_records_more_and_an_experiment_may_have_its_own_seeds(manifest):
+    edited = manifest(lambda raw: raw["experiments"]["convergence"].update(seeds={"embedded": 2}))
+    runs = variant_runs(edited, "embedded", "convergence")
+    assert {(run.variant, run.config.seed) for run in runs if run.config.snapshots} == {("idfd", 0), ("gjr", 0), ("pgjr", 0)}
+    assert len(runs) == 6
+
+
+def test_a_point_of_a_panel_is_a_number_with_a_label_made_from_it():
+    runs = {run.variant: run for run in variant_runs(load_manifest(), "local", "sensitivity")}
+    assert (runs["tau1-0.05"].panel, runs["tau1-0.05"].value, runs["tau1-0.05"].label) == ("τ1", 0.05, "τ1 = 0.05")
+    assert runs["mode-surround"].value == "surround" and runs["start"].panel is None
+
+
+def test_variants_of_one_experiment_have_ids_and_labels_of_their_own():
+    manifest = load_manifest()
+    for name, entry in manifest.experiments.items():
+        labels = [variant.name() for variant in entry.variants.values()]
+        assert len(set(labels)) == len(labels), name
