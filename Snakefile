@@ -6,12 +6,13 @@ import sys
 
 from pgjr_book import make, manifest, toc
 from pgjr_lib.errors import PGJRError
+from pgjr_lib.priors.config import MANIFEST
 
 PROFILE = config.get("profile", "embedded")
 try:
-    MANIFEST, PLAN = manifest.load_manifest(), make.plan(PROFILE)
+    EXPERIMENTS, PLAN = manifest.load_manifest(), make.plan(PROFILE)
     NOTEBOOKS = [path.stem for path in toc.toc_notebooks(manifest.home())]
-    READS = {name: MANIFEST.reads(name) for name in NOTEBOOKS}
+    READS = {name: EXPERIMENTS.reads(name) for name in NOTEBOOKS}
     if PLAN.missing:
         hint = f" (python -m pgjr_book fetch --profile {PROFILE} fetches priors)" if PLAN.to_fetch else ""
         raise PGJRError(PLAN.missing[0] + hint)
@@ -51,7 +52,7 @@ rule notebook:
 for folder in PLAN.features:
     rule:
         name: f"features_{folder.name}"
-        output: f"{os.path.relpath(folder)}/manifest.json"
+        output: f"{os.path.relpath(folder)}/{MANIFEST}"
         params: key=folder.name
         threads: 2
         message: f"encoding features {folder.name}"
@@ -63,7 +64,7 @@ for name, entry in RUNS.items():
     rule:
         name: f"runs_{name}"
         # ancient: a record is found by its key, not by the age of its features
-        input: [ancient(f"{os.path.relpath(folder)}/manifest.json") for folder in entry.features]
+        input: [ancient(f"{os.path.relpath(folder)}/{MANIFEST}") for folder in entry.features]
         # update: the records that exist already are kept while the missing ones are computed
         output: [update(path) for path in relative(entry.own)]
         params:

@@ -165,10 +165,13 @@ def _verified_records(path: Path) -> bool:
         for name in names:
             read_record(name)
         return True
-    if path.suffix == ".json" and {"config", "scores"} & read_json(path).keys():
-        read_record(path)
-        return True
-    return False
+    if path.suffix != ".json":
+        return False
+    parts = read_json(path).keys()
+    if not parts & {"config", "scores"} or parts & {"architecture", "stamp", "files"}:  # a sidecar, note or manifest
+        return False
+    read_record(path)
+    return True
 
 
 if __name__ == "__main__":

@@ -77,7 +77,9 @@ def read_record(path: Path) -> dict:
     """
     record = read_json(path)
     missing = [part for part in PARTS if part not in record]
-    missing = missing or [part for part in ("config_hash", "started") if part not in record["provenance"]]
+    if not missing:
+        provenance = record["provenance"] if isinstance(record["provenance"], dict) else {}
+        missing = [part for part in ("config_hash", "started") if part not in provenance]
     if missing or record["key"] != path.stem:
         reason = f"it lacks {', '.join(missing)}" if missing else f"its key is {record['key']}"
         raise PGJRError(f"{path} is not the run record of that name ({reason}): restore it, or move it away.")

@@ -12,9 +12,7 @@ from pathlib import Path
 from pgjr_lib import __version__
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.options import HEAD_TRAINING
-from pgjr_lib.priors.config import FeatureConfig
-
-MANIFEST = "manifest.json"  # of a feature folder
+from pgjr_lib.priors.config import MANIFEST, FeatureConfig
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -33,7 +33,19 @@ def wheel(tmp_path_factory):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, copy)
-    run(sys.executable, "-m", "pip", "wheel", copy, "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", target)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        copy,
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-q",
+        "-w",
+        target,
+    )
     (path,) = target.glob("pgjr-*.whl")
     return path
 
@@ -47,7 +59,9 @@ def pgjr(wheel, tmp_path_factory):
     run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "-q", wheel)
     packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     # Python does not read the .pth files of folders that a .pth file names, so an editable install stays out of sight
-    ours = [path for path in {*site.getsitepackages(), *sys.path} if Path(path).name in ("site-packages", "dist-packages")]
+    ours = [
+        path for path in {*site.getsitepackages(), *sys.path} if Path(path).name in ("site-packages", "dist-packages")
+    ]
     (packages / "running-environment.pth").write_text("\n".join(ours))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PGJR"))}
     environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PGJR_CACHE": str(empty.parent / "cache")}
@@ -86,7 +100,9 @@ def test_the_installed_command_names_itself(pgjr):
 
 def test_every_installed_command_works_outside_a_clone(pgjr, photos, tmp_path):
     features, clusters = tmp_path / "features", tmp_path / "clusters"
-    assert "features of 12 images" in pgjr("extract", "--dataset", f"images:{photos}", "--views", "1", "--out", features)
+    assert "features of 12 images" in pgjr(
+        "extract", "--dataset", f"images:{photos}", "--views", "1", "--out", features
+    )
     assert f"wrote {clusters / 'index.html'}" in pgjr("cluster", photos, "-k", "3", "--epochs", "2", "--out", clusters)
     assert pgjr("verify", features, clusters) == f"{features}: whole\n{clusters}: whole\n"
     assert len((clusters / "clusters.csv").read_text().splitlines()) == 13

@@ -11,8 +11,8 @@ import pandas as pd
 from pgjr_book import verdicts
 from pgjr_book.run_config import digest
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
+from pgjr_book.show.sentences import evidence, on_paper, on_stand_in
 from pgjr_book.show.sets import class_names
-from pgjr_book.show.verdict_words import evidence, on_paper, on_stand_in
 from pgjr_book.stats import paired_interval
 from pgjr_lib.data.sets import SETS
 

@@ -16,7 +16,7 @@ from pgjr_lib import data
 from pgjr_lib.augment import Augment, plain
 from pgjr_lib.devices import default_device
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors.config import CHUNK, PCA_IMAGES, FeatureConfig, check_config, feature_key
+from pgjr_lib.priors.config import CHUNK, MANIFEST, PCA_IMAGES, FeatureConfig, check_config, feature_key
 from pgjr_lib.priors.encoder import Prior, load_prior
 from pgjr_lib.priors.fetch import fetch
 from pgjr_lib.priors.names import digest
@@ -101,7 +101,7 @@ def extract(
     if not all(notes):
         return None
     seconds = sum(note["seconds"] for note in notes)
-    write_json(folder / "manifest.json", {
+    write_json(folder / MANIFEST, {
         "key": key, "config": config.model_dump(), "count": len(image_set.labels), "class_names": image_set.class_names,
         "data": {"name": image_set.name, "split": image_set.split, "count": len(image_set.labels),
                  "classes": len(image_set.class_names), "checksum": image_set.checksum, "note": image_set.note,
@@ -124,9 +124,9 @@ def load(folder) -> FeatureSet:
         PGJRError: the cache is not finished, or a file of it is missing, truncated or changed.
     """
     folder = Path(folder)
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_json(folder / MANIFEST)
     if missing := {"files", "config", "class_names"} - set(manifest):
-        raise PGJRError(f"{folder / 'manifest.json'} lacks {', '.join(sorted(missing))}: run the extraction again.")
+        raise PGJRError(f"{folder / MANIFEST} lacks {', '.join(sorted(missing))}: run the extraction again.")
     parts = []
     for name, checksum in manifest["files"].items():
         tensors, metadata = load_tensors(folder / name)
@@ -223,7 +223,7 @@ def _note(path, stamp):
 def _finished(folder, key, skip_corrupt):
     """Return the FeatureSet if ``folder`` holds it whole, else None."""
     try:
-        features = load(folder) if read_json(folder / "manifest.json").get("key") == key else None
+        features = load(folder) if read_json(folder / MANIFEST).get("key") == key else None
     except (PGJRError, LookupError):  # LookupError: a manifest that lacks a part
         return None
     complete = features is not None and features.manifest["data"].get("corrupt") == 0

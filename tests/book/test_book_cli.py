@@ -57,7 +57,7 @@ def test_train_prints_scores_and_writes_a_record_that_verifies(tmp_path, capsys)
     assert main(["verify", str(record)]) == 0 and json.loads(record.read_text())["config"]["lr"] == 0.001
     record.write_text("5")
     assert main(["verify", str(record)]) == 2
-    assert "holds no JSON object" in last_error(capsys)
+    assert "holds a JSON int instead of an object" in last_error(capsys)
 
 
 @pytest.mark.parametrize("profile", ["embedded", "paper", "published"])
@@ -110,9 +110,11 @@ def test_a_last_batch_of_one_image_is_no_trouble(tmp_path):
 
 
 def test_verify_reports_a_damaged_record(tmp_path, capsys):
-    (tmp_path / "record.json").write_text('{"config": {}, "scores": {}, "provenance": 5}')
-    assert main(["verify", str(tmp_path / "record.json")]) == 2
-    assert "record.json" in last_error(capsys)
+    whole = dict.fromkeys(("key", "config", "history", "scores", "data"), {})
+    for content in ({"config": {}, "scores": {}, "provenance": 5}, {**whole, "key": "record", "provenance": 5}):
+        (tmp_path / "record.json").write_text(json.dumps(content))
+        assert main(["verify", str(tmp_path / "record.json")]) == 2
+        assert "record.json" in last_error(capsys)
 
 
 def test_verify_takes_a_folder_of_records(tmp_path, capsys):
@@ -134,6 +136,12 @@ def test_a_prior_is_not_scored_on_classes_it_was_trained_on_under_any_name(tmp_p
         for i in range(12):
             pixels = draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i:02d}.png")
-    settings = ["method=prior", f"dataset=folder:{tmp_path / 'photos'}", f"prior=file:{BUNDLED}", "views=0", "split=all"]
+    settings = [
+        "method=prior",
+        f"dataset=folder:{tmp_path / 'photos'}",
+        f"prior=file:{BUNDLED}",
+        "views=0",
+        "split=all",
+    ]
     assert main(["train", *settings, "--out", str(tmp_path / "runs")]) == 2
     assert "which saw labels of its classes: use another prior" in last_error(capsys)

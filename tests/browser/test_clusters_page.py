@@ -109,7 +109,10 @@ def test_an_image_is_enlarged_with_its_name_and_a_link_to_the_file(visit, report
     first.click()
     dialog = page.locator("dialog[open]")
     assert dialog.locator("a").inner_text() == first.get_attribute("alt")
-    assert page.evaluate("document.querySelector('dialog a').href") == (report.parent / first.get_attribute("alt")).as_uri()
+    assert (
+        page.evaluate("document.querySelector('dialog a').href")
+        == (report.parent / first.get_attribute("alt")).as_uri()
+    )
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
     first.locator("..").focus()  # by keyboard: a gallery is one stop, arrows walk in it, Enter enlarges
@@ -145,12 +148,17 @@ def test_the_map_shows_the_images_themselves(visit, report):
 def test_the_page_lists_what_was_left_out(visit, report):
     page = visit(report)
     summaries = page.locator("#extra summary").all_inner_texts()
-    assert "Skipped files that are not images of a readable format: 1" in summaries and "Left out damaged images: 1" in summaries
+    assert (
+        "Skipped files that are not images of a readable format: 1" in summaries
+        and "Left out damaged images: 1" in summaries
+    )
 
 
 def test_the_list_of_sizes_leads_to_the_clusters(visit, report):
     page = visit(report)
-    assert [text.split() for text in page.locator("#sizes a").all_inner_texts()] == [["Cluster", str(c), "40"] for c in range(3)]
+    assert [text.split() for text in page.locator("#sizes a").all_inner_texts()] == [
+        ["Cluster", str(c), "40"] for c in range(3)
+    ]
     page.locator("#sizes a").nth(2).click()
     assert page.locator("#cluster-2").bounding_box()["y"] < 900
 
@@ -158,7 +166,9 @@ def test_the_list_of_sizes_leads_to_the_clusters(visit, report):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_is_legible_in_light_and_dark_and_fits_a_phone(visit, report, scheme):
     page = visit(report, width=390, scheme=scheme)
-    ink, ground = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
+    ink, ground = page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
     tone = lambda text: sum(map(int, text.split("(")[1].split(")")[0].split(",")[:3]))  # noqa: E731
     assert abs(tone(ink) - tone(ground)) > 500 and (tone(ground) > tone(ink)) == (scheme == "light")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

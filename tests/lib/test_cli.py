@@ -92,7 +92,17 @@ def test_cluster_leaves_damaged_images_out_and_names_them(photos, tmp_path, caps
 
 def test_extract_names_a_corrupt_image_and_skips_it_only_on_request(photos, tmp_path, capsys):
     (photos / "dark" / "05.png").write_bytes(b"no image")
-    command = ["extract", "--dataset", f"images:{photos}", "--split", "all", "--views", "1", "--out", str(tmp_path / "out")]
+    command = [
+        "extract",
+        "--dataset",
+        f"images:{photos}",
+        "--split",
+        "all",
+        "--views",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(command) == 2
     assert "05.png" in (sentence := last_error(capsys)) and "--skip-corrupt" in sentence
     assert main([*command, "--skip-corrupt"]) == 0
@@ -162,7 +172,10 @@ def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, monkeypat
         (["train"], "invalid choice: 'train'"),
         (["extract", "--dataset", "digits"], "the following arguments are required: --out: see `pgjr extract --help`"),
         (["extract", "--out", "x"], "the following arguments are required: --dataset"),
-        (["extract", "--dataset", "digits", "--out", "x", "--shard", "3/2"], "part 3 does not exist, parts count from 0 to 1"),
+        (
+            ["extract", "--dataset", "digits", "--out", "x", "--shard", "3/2"],
+            "part 3 does not exist, parts count from 0 to 1",
+        ),
         (["extract", "--dataset", "digits", "--out", "x", "--shard", "0/0"], "0/0 has no parts"),
         (["extract", "--dataset", "digits", "--out", "x", "--shard", "1"], "--shard: '1' is not of the form i/n"),
         (["extract", "--dataset", "digits", "--out", "x", "--split", "val"], "--split: invalid choice: 'val'"),

@@ -50,7 +50,9 @@ def run(photos, out, *more):
 
 def test_nested_folders_are_clustered_without_labels_and_skipped_files_are_listed(photos, tmp_path, capsys):
     assert run(photos, tmp_path / "out", "-k", "3") == 0
-    assert "Skipped files that are not images of a readable format (2): clip.mp4, roll 0/x.heic." in (err := capsys.readouterr().err)
+    assert "Skipped files that are not images of a readable format (2): clip.mp4, roll 0/x.heic." in (
+        err := capsys.readouterr().err
+    )
     assert "Convert HEIC images" in err and "training the head" in err
     rows = list(csv.DictReader((tmp_path / "out" / "clusters.csv").open()))
     kinds = {row["cluster"]: {name["file"][-5] for name in rows if name["cluster"] == row["cluster"]} for row in rows}
@@ -155,7 +157,12 @@ def test_circular_links_and_names_that_are_not_text_are_no_obstacle(photos, tmp_
     (photos / "roll 1" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"from an old archive")
     assert run(photos, tmp_path / "out", "-k", "3") == 0
     data, _ = page_data(tmp_path / "out")
-    assert data["total"] == 36 and data["about"]["skipped"] == ["clip.mp4", "gone.jpg", "roll 0/x.heic", "roll 1/caf?.png"]
+    assert data["total"] == 36 and data["about"]["skipped"] == [
+        "clip.mp4",
+        "gone.jpg",
+        "roll 0/x.heic",
+        "roll 1/caf?.png",
+    ]
 
 
 def test_more_clusters_than_readable_images_are_refused_in_one_sentence(photos, tmp_path, capsys):
@@ -213,7 +220,10 @@ def test_copies_of_one_image_are_no_clusters(tmp_path, capsys):
         (tmp_path / "same").mkdir(exist_ok=True)
         Image.new("RGB", (40, 40), (200, 30, 30)).save(tmp_path / "same" / f"{i}.png")
     assert run(tmp_path / "same", tmp_path / "out", "-k", "2") == 2
-    assert "holds 1 distinct image, and the others are copies or look alike: add images that differ." in capsys.readouterr().err
+    assert (
+        "holds 1 distinct image, and the others are copies or look alike: add images that differ."
+        in capsys.readouterr().err
+    )
 
 
 def test_an_output_among_the_images_hides_no_file_of_the_user(photos, capsys):
@@ -273,3 +283,13 @@ def test_the_guess_is_the_number_of_clouds(k):
     draw = np.random.default_rng(0)
     points = np.repeat(2 * np.eye(16)[:k], 60, 0) + 0.4 * draw.standard_normal((60 * k, 16))
     assert max(guess_k(points), key=worth)["k"] == k
+
+
+def test_a_folder_of_any_name_is_read(tmp_path):
+    """A name from an old archive need not be UTF-8."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    assert len(image_sets.checksum(f"images:{folder}")) == 64

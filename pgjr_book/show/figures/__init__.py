@@ -1,0 +1,34 @@
+"""Records and tensors in, matplotlib figures out: no training, no files.
+
+``figures.style`` holds colours and what figures share, ``figures.method`` draws the method, ``figures.results`` draws records.
+"""
+
+from pgjr_book.show.figures.method import framework, matrices, panels, show_map
+from pgjr_book.show.figures.results import (
+    confusion,
+    convergence,
+    differences,
+    distributions,
+    exemplars,
+    landscape,
+    sensitivity,
+    story,
+)
+from pgjr_book.show.figures.style import PALETTE, as_html
+
+__all__ = [
+    "PALETTE",
+    "as_html",
+    "confusion",
+    "convergence",
+    "differences",
+    "distributions",
+    "exemplars",
+    "framework",
+    "landscape",
+    "matrices",
+    "panels",
+    "sensitivity",
+    "show_map",
+    "story",
+]

@@ -1,0 +1,256 @@
+"""Figures of records. A record brings its variant's id, by which runs are grouped, and the label that pages show."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn
+
+from pgjr_book import verdicts
+from pgjr_book.show.figures.style import MARKERS, PALETTE, line_style, titled
+from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
+from pgjr_book.show.sentences import METHODS
+from pgjr_book.show.sets import class_names, marked, names_of, set_name
+from pgjr_book.show.tables import METRICS
+from pgjr_book.verdicts import PAPER_SETS, ScoredSet, scored_set, timed_alone
+
+MAIN_VARIANTS = ("pixels", "prior", "idfd", "gjr", "pgjr")  # the rows of the front page's middle panel, from the top
+FEW_POINTS = 8  # a curve with fewer points is marked point by point, as dashes would hardly show a line
+
+
+# ---- curves ----
+
+
+def convergence(records: list[dict]):
+    """Draw Figure 4: NMI, ACC and ARI against epochs and seconds; lines are means over seeds, bands their range.
+
+    pGJR's seconds begin with the encoding of all views. The lower row has only runs that had their device to themselves.
+    """
+    figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey="col")
+    variants = by_variant(records)
+    for number, group in enumerate(variants.values()):
+        style = {**line_style(number), "label": group[0]["label"]}
+        for line, runs in enumerate((group, list(filter(timed_alone, group)))):
+            for column, metric in enumerate(METRICS if runs else ()):
+                epochs, seconds, points = _curve(runs, metric)
+                x = seconds if line else epochs
+                axes[line, column].plot(x, points.mean(0), **style)
+                axes[line, column].fill_between(x, points.min(0), points.max(0), color=style["color"], alpha=0.15, lw=0)
+    for column, metric in enumerate(METRICS):
+        axes[0, column].set(title=metric.upper(), xlabel="epochs")
+        axes[1, column].set(xlabel="seconds, encoding included")
+    for line in axes:
+        line[0].set_ylabel("points")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="upper center", ncols=len(variants), bbox_to_anchor=(0.5, 1.03))
+    figure.tight_layout(rect=(0, 0, 1, 0.97))
+    return titled(figure, names_of(records))
+
+
+def _curve(records: list[dict], metric: str):
+    """Return epochs, seconds (mean over records, encoding included) and points (one row a record) of scored epochs."""
+    curves = [verdicts.curve(record) for record in records]
+    extract = np.mean([record["timings"]["extract_s"] for record in records])
+    seconds = np.mean([[row["seconds"] for row in curve] for curve in curves], axis=0) + extract
+    points = 100 * np.array([[row[metric] for row in curve] for curve in curves])
+    return [row["epoch"] for row in curves[0]], seconds, points
+
+
+# ---- differences ----
+
+
+def differences(paired: pd.DataFrame):
+    """Draw paired differences with their intervals, one line a row of ``tables.comparisons``; zero is dotted."""
+    figure, ax = plt.subplots(figsize=(7.2, 0.45 * len(paired) + 1.1))
+    columns = ["comparison", "NMI difference", "95 % interval low", "95 % interval high"]
+    _intervals(ax, list(paired[columns].itertuples(index=False, name=None)))
+    ax.set_xlabel("NMI points, 95 % interval")
+    ax.set_title(", ".join(dict.fromkeys(map(marked, paired["set"]))), loc="left")
+    figure.tight_layout()
+    return figure
+
+
+def _intervals(ax, rows: list[tuple]) -> None:
+    """Draw one line a (name, mean, low, high), the first on top."""
+    for position, (_, mean, low, high) in enumerate(rows):
+        ax.plot((low, high), (-position, -position), color=PALETTE[0], lw=2)
+        ax.plot(mean, -position, "o", color=PALETTE[1])
+    ax.axvline(0, color="#666666", lw=1, ls=":")
+    ax.set(yticks=[-position for position in range(len(rows))], yticklabels=[row[0] for row in rows])
+
+
+# ---- features and clusters ----
+
+
+def distributions(records: list[dict]):
+    """Draw Figure 5 for one set: t-SNE of the features, one row a record and one column an epoch; colours are classes."""
+    names, columns = class_names(records[0]), max(len(record["snapshots"]["epochs"]) for record in records)
+    figure, axes = plt.subplots(len(records), columns, figsize=(1.9 * columns, 2.1 * len(records) + 0.5), squeeze=False)
+    for line, record in zip(axes, records, strict=True):
+        epochs, labels = record["snapshots"]["epochs"], np.array(record["snapshots"]["labels"])
+        for ax in line[len(epochs) :]:  # a shorter run has fewer moments
+            ax.set_axis_off()
+        for ax, (epoch, frame) in zip(line, epochs.items(), strict=False):
+            x, y = np.array(frame["x"]), np.array(frame["y"])
+            for c in np.unique(labels):
+                style = {"marker": MARKERS[c // len(PALETTE) % len(MARKERS)], "color": PALETTE[c % len(PALETTE)]}
+                ax.scatter(x[labels == c], y[labels == c], s=5, lw=0, label=names[c], **style)
+            ax.set(xticks=[], yticks=[], title=f"epoch {epoch}")
+        line[0].set_ylabel(record["label"])
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), 10), markerscale=3, handletextpad=0)
+    figure.tight_layout(rect=(0, 0.12 / len(records) + 0.02, 1, 1))
+    return titled(figure, names_of(records))
+
+
+def confusion(records: list[dict]):
+    """Draw Figure 6 for one set: classes against clusters, a panel a record; clusters in the order of their classes."""
+    size = (3.1 * len(records) + 0.6, 3.4)
+    figure, axes = plt.subplots(1, len(records), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for ax, record in zip(axes[0], records, strict=True):
+        counts = np.array(record["exemplars"]["confusion"], dtype=float)
+        share = pd.DataFrame(counts / counts.sum(1, keepdims=True), index=class_names(record))
+        seaborn.heatmap(share, vmin=0, vmax=1, cmap="cividis", square=True, cbar=False, ax=ax)
+        ax.set(title=record["label"], xlabel="cluster")
+        ax.tick_params(axis="y", labelsize=8)
+    axes[0, 0].set_ylabel("class")
+    figure.colorbar(axes[0, 0].collections[0], ax=axes[0].tolist(), label="share of the class", fraction=0.04)
+    return titled(figure, names_of(records))
+
+
+def exemplars(record: dict, images: np.ndarray):
+    """Draw for each cluster its nearest images, and below them the farthest. ``images`` is (N, 3, H, W) uint8."""
+    nearest, farthest = record["exemplars"]["nearest"], record["exemplars"]["farthest"]
+    names, columns, rows = class_names(record), len(nearest), max(map(len, nearest))
+    figure, axes = plt.subplots(
+        2 * rows + 1,
+        columns,
+        figsize=(0.75 * columns, 1.5 * rows + 0.4),
+        squeeze=False,
+        gridspec_kw={"height_ratios": [1] * rows + [0.5] + [1] * rows},
+    )
+    for ax in axes.flat:
+        ax.set_axis_off()
+    axes[rows, 0].text(0, 0.1, "farthest from the centre", fontsize=8)
+    for c in range(columns):
+        for offset, chosen in ((0, nearest[c]), (rows + 1, farthest[c])):
+            for r, i in enumerate(chosen):
+                axes[offset + r, c].imshow(images[i].transpose(1, 2, 0), interpolation="nearest")
+        axes[0, c].set_title(names[c] if c < len(names) else str(c), fontsize=8)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.96, wspace=0.08, hspace=0.08)
+    return figure
+
+
+def landscape(records: list[dict]):
+    """Draw inertia against ACC of single k-means starts on one set, one panel a record; the lowest inertia is ringed."""
+    figure, axes = plt.subplots(1, len(records), figsize=(3.2 * len(records), 3), squeeze=False)
+    for ax, record in zip(axes[0], records, strict=True):
+        inertia, acc = np.array(record["landscape"]["inertia"]), 100 * np.array(record["landscape"]["acc"])
+        ax.plot(inertia, acc, ".", color=PALETTE[0], alpha=0.6)
+        ax.plot(inertia.min(), acc[inertia.argmin()], "o", ms=9, mfc="none", color=PALETTE[1], label="lowest inertia")
+        ax.set(title=record["label"], xlabel="inertia")
+        ax.legend(fontsize=8)
+    axes[0, 0].set_ylabel("ACC, points")
+    figure.tight_layout()
+    return titled(figure, names_of(records))
+
+
+# ---- settings ----
+
+
+def sensitivity(records: list[dict], default: str):
+    """Draw Figure 7: NMI against the values of one setting, a panel a setting.
+
+    Marks are seeds, lines their means. The dotted line is the variant ``default``, the same in all panels.
+    """
+    variants = by_variant(records)
+    by_panel: dict[str, list[list[dict]]] = {}
+    for group in variants.values():
+        if group[0]["panel"] is not None:
+            by_panel.setdefault(group[0]["panel"], []).append(group)
+    centre, rows = variants.get(default, []), -(-len(by_panel) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(9, 2.5 * rows), sharey=True, squeeze=False)
+    for ax in axes.flat[len(by_panel) :]:
+        ax.set_axis_off()
+    for ax, (setting, groups) in zip(axes.flat, by_panel.items(), strict=False):
+        values = [group[0]["value"] for group in groups]
+        points = [[verdicts.score(record) for record in group] for group in groups]
+        for x, seeds in enumerate(points):
+            ax.plot([x] * len(seeds), seeds, ".", color=PALETTE[0], alpha=0.5)
+        ordered = not any(isinstance(value, str) for value in values)  # words have no order that a line could follow
+        ax.plot(range(len(points)), [np.mean(seeds) for seeds in points], "-" if ordered else "_", color=PALETTE[0], ms=14)
+        if centre:
+            ax.axhline(np.mean([verdicts.score(r) for r in centre]), color=PALETTE[1], ls=":", label=centre[0]["label"])
+        ax.set(title=setting, xticks=range(len(values)), xticklabels=list(map(str, values)))
+    for line in axes:
+        line[0].set_ylabel("NMI, points")
+    if centre:
+        axes[0, 0].legend(fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+# ---- the front page ----
+
+
+def story(curves: list[dict], components: list[dict]):
+    """Draw the front page's picture: how fast (Figure 4's first set), how far, what the jigsaw adds (Table 5's sets).
+
+    Sets of photographs are preferred: the digits' small set would stretch every scale.
+    """
+    judged = components  # as the ledger judges: Holm's levels depend on all sets
+    curves, components = _photographs(list(filter(timed_alone, curves))), _photographs(components)
+    figure, axes = plt.subplot_mosaic([["fast", "level"], ["gain", "gain"]], figsize=(7.2, 5.2), layout="constrained")
+    _how_fast(axes["fast"], curves)
+    _how_far(axes["level"], components)
+    sets = by_set(components)
+    rows = [
+        (f"{METHODS[cell.variant]}, {set_name(cell.where)}", cell.mean, cell.low, cell.high)
+        for contrast in verdicts.JIGSAW
+        for cell in verdicts.differences(judged, contrast)
+        if cell.where in sets
+    ]
+    _intervals(axes["gain"], rows)
+    axes["gain"].set(title="What the jigsaw adds", xlabel="NMI points, 95 % interval (Holm)")
+    return figure
+
+
+def _photographs(records: list[dict]) -> list[dict]:
+    """Return the records on the paper's sets, or all records where there are none."""
+    return [record for record in records if record["config"]["dataset"] in PAPER_SETS] or records
+
+
+def _how_fast(ax, curves: list[dict]) -> None:
+    first = scored_set(curves[0]) if curves else None
+    for number, group in enumerate(by_variant([record for record in curves if scored_set(record) == first]).values()):
+        style = line_style(number)
+        _, seconds, points = _curve(group, "nmi")
+        ax.plot(seconds, points.mean(0), **style, label=group[0]["label"])
+        if len(seconds) < FEW_POINTS:
+            ax.plot(seconds, points.mean(0), ".", color=style["color"])
+    name = set_name(first) if first else "no timed runs"
+    ax.set(title=f"How fast, on {name}", xlabel="seconds, encoding included", ylabel="NMI, points", xlim=(0, None))
+    if curves:
+        ax.legend()
+
+
+def _how_far(ax, components: list[dict]) -> None:
+    groups = by_set_and_variant(components)
+    labels = {variant: group[0]["label"] for variant, group in by_variant(components).items()}
+    variants = [variant for variant in MAIN_VARIANTS if variant in labels]
+    for number, where in enumerate(by_set(components)):
+        means = _means(groups, where, variants)
+        style = {"marker": MARKERS[number % len(MARKERS)], "color": PALETTE[number % len(PALETTE)], "ls": ""}
+        ax.plot(list(means.values()), [-variants.index(variant) for variant in means], **style, label=set_name(where))
+    yticks, yticklabels = [-position for position in range(len(variants))], [labels[variant] for variant in variants]
+    ax.set(title="How far", xlabel="NMI, points", yticks=yticks, yticklabels=yticklabels)
+    columns = max(1, len(by_set(components)))
+    ax.legend(ncols=columns, loc="upper center", bbox_to_anchor=(0.3, -0.25), columnspacing=1, handletextpad=0.2)
+
+
+def _means(groups: dict, where: ScoredSet, variants: list[str]) -> dict[str, float]:
+    """Return the mean NMI of the variants that were run on a set."""
+    return {
+        variant: float(np.mean([verdicts.score(record) for record in groups[where, variant]]))
+        for variant in variants
+        if (where, variant) in groups
+    }

@@ -1,0 +1,176 @@
+"""Data frames of numbers as HTML and as CSV. Rounding happens here and nowhere before.
+
+A display merges columns that belong together: "X" and "X sd" become "mean ± sd", "X low" and "X high" become
+"low to high". A CSV keeps them apart, so that programs read numbers.
+"""
+
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pgjr_book.show import numbers
+from pgjr_book.show.sets import explained, marked, set_name
+from pgjr_book.show.tables import AGAINST
+from pgjr_book.verdicts import ScoredSet
+
+Write = Callable[[object], str]
+NOT_RUN = "<p><em>Not run: this profile has no record for this table.</em></p>"
+NBSP = "\u00a0"
+
+
+@dataclass(frozen=True)
+class Number:
+    """How a column of numbers is written, for readers and in the CSV."""
+
+    display: Write
+    csv: Write
+
+
+def _fixed(decimals: int) -> Number:
+    def write(number) -> str:
+        return numbers.fixed(number, decimals)
+
+    return Number(write, write)
+
+
+ONE_DECIMAL, WHOLE = _fixed(1), _fixed(0)
+SIDED = Number(numbers.signed, numbers.unsigned)  # a difference, whose side of zero matters
+AS_IT_IS = Number(numbers.plain, numbers.plain)
+NUMBERS = {  # columns of fractions that are not written with one decimal
+    "value": AS_IT_IS,
+    "encoding, s": WHOLE,
+    "training, s": WHOLE,
+    "NMI difference": SIDED,
+    "95 % interval": SIDED,
+    "difference": Number(lambda points: f"{points:+.1f}", numbers.fixed),
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """A column of words about the numbers of one or several columns. Its CSV has the words, too."""
+
+    columns: tuple[str, ...]
+    write: Callable[..., str]
+
+
+def _images(counts: dict[str, int]) -> str:
+    return " + ".join(f"{count:,}" if split == "all" else f"{count:,} {split}" for split, count in counts.items())
+
+
+WORDS = {
+    "images": Words(("images",), _images),
+    "used here": Words(("used here",), lambda parts: "; ".join(f"{s}, {count:,}" for s, count in parts) or "not run"),
+    "note": Words(("note",), "; ".join),
+    "found best": Words(("found best", "found best share"), lambda name, share: f"{name} ({100 * share:.0f} %)"),
+    "mixed most": Words(
+        ("mixed most", "mixed with", "mixed share"),
+        lambda first, second, share: f"{first} and {second} (at least {100 * share:.0f} % of each in one cluster)",
+    ),
+    "within 1 % of it": Words(
+        ("within 1 % of it low", "within 1 % of it high", "starts within 1 %"),
+        lambda low, high, starts: f"{numbers.fixed(low)} to {numbers.fixed(high)} ({starts} starts)",
+    ),
+    "our split": Words(("our split", "our images"), lambda split, images: f"{split}, {images:,}"),
+}
+
+
+def display(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of a frame as readers see them: text, with columns that belong together merged."""
+    columns: dict[str, Iterable[str]] = {}
+    for name, parts in _groups(frame).items():
+        if name in WORDS:
+            columns[name] = _words(frame, name)
+        elif f"{name} sd" in parts:
+            write = _number(name).display
+            columns[name] = [
+                write(mean) if pd.isna(sd) else f"{write(mean)}{NBSP}±{NBSP}{write(sd)}" for mean, sd in _rows(frame, parts)
+            ]
+        elif f"{name} low" in parts:
+            write = _number(name).display
+            columns[name] = [f"{write(low)} to {write(high)}" for low, high in _rows(frame, parts)]
+        else:
+            columns[name] = [_cell(value, _number(name).display, _unbroken) for (value,) in _rows(frame, parts)]
+    return pd.DataFrame(columns)
+
+
+def exported(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of a frame as its CSV has them: rounded as displayed, one number a column, sets without marks.
+
+    A column of standard deviations is left out where no row has one.
+    """
+    columns: dict[str, Iterable[str]] = {}
+    for name, parts in _groups(frame).items():
+        if name in WORDS:
+            columns[name] = _words(frame, name)
+            continue
+        for part in parts:
+            if part != f"{name} sd" or frame[part].notna().any():
+                columns[part] = [_cell(value, _number(name).csv, set_name) for value in frame[part].tolist()]
+    return pd.DataFrame(columns)
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV."""
+    return exported(frame).to_csv(index=False)
+
+
+def table(frame: pd.DataFrame, name: str) -> str:
+    """Return a frame as an HTML table with its marks explained and a link to its CSV; "not run" where it is empty."""
+    if frame.empty:
+        return NOT_RUN
+    body = display(frame).to_html(index=False, escape=True, border=0, classes="table")
+    return f"{body}{marks(frame)}<p>{csv_link(csv(frame), name)}</p>"
+
+
+def marks(frame: pd.DataFrame) -> str:
+    """Explain the marks of a frame's sets, as HTML."""
+    return explained(value.dataset for value in frame.get("set", ()) if isinstance(value, ScoredSet))
+
+
+def csv_link(text: str, name: str) -> str:
+    """Return a link to the CSV ``text`` as file ``name``.csv; the data travels inside the page."""
+    data = base64.b64encode(text.encode()).decode()
+    return f'<a download="{name}.csv" href="data:text/csv;base64,{data}">{name}.csv</a>'
+
+
+def _groups(frame: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the columns of a display, each with the columns of the frame that it is made from."""
+    owners = {part: name for name, words in WORDS.items() if set(words.columns) <= set(frame) for part in words.columns}
+    for name in frame:
+        if f"{name} sd" in frame:
+            owners |= {name: name, f"{name} sd": name}
+    for low in frame:
+        name = low.removesuffix(" low")
+        if low not in owners and name != low and f"{name} high" in frame:
+            owners |= {low: name, f"{name} high": name}
+    groups: dict[str, list[str]] = {}
+    for column in frame:
+        groups.setdefault(owners.get(column, column), []).append(column)
+    return groups
+
+
+def _number(name: str) -> Number:
+    return SIDED if name.startswith(AGAINST) else NUMBERS.get(name, ONE_DECIMAL)
+
+
+def _rows(frame: pd.DataFrame, columns: Iterable[str]) -> Iterable[tuple]:
+    """Return the rows of some columns as plain Python values."""
+    return zip(*(frame[column].tolist() for column in columns), strict=True)
+
+
+def _words(frame: pd.DataFrame, name: str) -> list[str]:
+    return [WORDS[name].write(*values) for values in _rows(frame, WORDS[name].columns)]
+
+
+def _cell(value, write: Write, write_set: Callable[[ScoredSet], str]) -> str:
+    if isinstance(value, ScoredSet):
+        return write_set(value)
+    return write(value) if isinstance(value, float) and not pd.isna(value) else numbers.plain(value)
+
+
+def _unbroken(where: ScoredSet) -> str:
+    """Name a set with its mark, in one line."""
+    return marked(where).replace(" ", NBSP)
