@@ -44,7 +44,18 @@ class SinglePassInstanceLoss(torch.autograd.Function):
         return grad * by_f, None, None, None, None
 
 
-def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature: float, chunk: int = 1024) -> Tensor:
+LOGITS_BYTES = 64 * 2**20  # a block of logits on a GPU
+CPU_CHUNK = 1024  # rows of the bank whose block of logits fits a core's second-level cache
+
+
+def default_chunk(batch: int, device) -> int:
+    """Return the rows of the bank to take at a time, for a batch of ``batch`` features in float32."""
+    return CPU_CHUNK if torch.device(device).type == "cpu" else max(1, LOGITS_BYTES // (4 * batch))
+
+
+def instance_discrimination(
+    f: Tensor, index: Tensor, bank: Tensor, temperature: float, chunk: int | None = None
+) -> Tensor:
     """Equations 8 and 9: L_I = -mean log softmax_i(V f / tau1) at each sample's own entry.
 
     Args:
@@ -52,7 +63,8 @@ def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature:
         index: (B,) int64 in [0, N), the row of each sample in the bank.
         bank: (N, d), the memory bank V (a :class:`MemoryBank`'s ``vectors``); receives no gradient.
         temperature: tau1 > 0, a number; receives no gradient.
-        chunk: rows of the bank taken at a time; it changes memory and speed, and the result only by rounding.
+        chunk: rows of the bank taken at a time; None takes :func:`default_chunk`. It changes memory and speed, and the
+            result only by rounding.
 
     Returns:
         A scalar, with a first derivative only.
@@ -74,6 +86,7 @@ def instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature:
         raise ValueError(f"temperature is {temperature}, but must be positive.")
     dtype = torch.float64 if f.dtype == torch.float64 else torch.float32
     with torch.autocast(f.device.type, enabled=False):  # in half precision, a log-sum-exp over N terms loses the small ones
+        chunk = chunk or default_chunk(len(f), f.device)
         return SinglePassInstanceLoss.apply(f.to(dtype), index, bank.detach().to(dtype), temperature, chunk)
 
 

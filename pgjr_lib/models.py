@@ -30,6 +30,19 @@ def _widening(jigsaw: nn.Module | None) -> int:
     return 2 if getattr(operator, "combine", None) == "concat" else 1
 
 
+def _shared_start(inputs: int, outputs: int) -> nn.Linear:
+    """Return a linear layer with torch's usual initialisation, drawn input by input.
+
+    So two heads of one seed, of which one has more inputs, share what they draw for the inputs that both have.
+    """
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    bound = inputs**-0.5
+    with torch.no_grad():
+        layer.bias.uniform_(-1, 1).mul_(bound)
+        layer.weight.copy_(torch.empty(inputs, outputs).uniform_(-1, 1).mul_(bound).T)
+    return layer
+
+
 class GJR(nn.Module):
     """Compute equations 5 and 6: f = P(E(J(X))) or f = P(pool(E2(J(E1(X))))), normalised.
 
@@ -112,13 +125,17 @@ class PGJR(nn.Module):
         if map == "embedding" and branch != "none":
             self.to_map = nn.Sequential(nn.Linear(embed_dim, C * H * W), nn.Unflatten(1, (C, H, W)))
         self.phi = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(length), nn.ReLU()) if length else None
-        self.project = nn.Linear(length + (embed_dim if branch != "replace" else 0), dim)  # W
+        self.project = _shared_start(length + (embed_dim if branch != "replace" else 0), dim)  # W
+
+    def arrange(self, c: Tensor, z: Tensor | None = None) -> Tensor:
+        """Return J(Z), which enters phi: (B, C, H, W), with twice the channels in ``concat``."""
+        z = z if self.to_map is None else self.to_map((c - self.mean) / self.std)  # Z
+        return z if self.jigsaw is None else self.jigsaw(z)
 
     def forward(self, c: Tensor, z: Tensor | None = None) -> Tensor:
-        c = (c - self.mean) / self.std  # c~: (B, D)
-        parts = [] if self.branch == "replace" else [c]
+        standardised = (c - self.mean) / self.std  # c~: (B, D)
+        parts = [] if self.branch == "replace" else [standardised]
         if self.phi is not None:
-            z = z if self.to_map is None else self.to_map(c)  # Z: (B, C, H, W)
-            parts.append(self.phi(z if self.jigsaw is None else self.jigsaw(z)))  # phi(J(Z))
+            parts.append(self.phi(self.arrange(c, z)))  # phi(J(Z))
         f = self.project(torch.cat(parts, dim=1))  # Eq. (7): W [c~ ; phi(J(Z))]
         return F.normalize(f.float() if f.dtype != torch.float64 else f, dim=1)

@@ -15,6 +15,7 @@ Place = Literal["pixel", "layer3", "layer4"]  # where the jigsaw sits in a CNN (
 Backbone = Literal["thin", "resnet18", "resnet34"]  # the CNNs (models.BACKBONES)
 Map = Literal["spatial", "embedding"]  # the map that the head's jigsaw works on (models.PGJR)
 Branch = Literal["none", "supplement", "replace"]  # how the jigsaw branch joins the embedding (models.PGJR)
+Schedule = Literal["steps", "constant"]  # the learning rate through training (training.learning_rate)
 Precision = Literal["fp32", "bf16"]  # arithmetic of the forward pass in training (training.fit)
 
 MODES, COMBINE, PAD = get_args(Mode), get_args(Combine), get_args(Pad)
@@ -37,6 +38,7 @@ class TrainingOptions:
         smallest_batch: a shorter last batch is dropped; 1 keeps every batch, as IDFD does.
         precision: ``fp32``, or ``bf16`` by autocast.
         seed: seed of batch order and views.
+        schedule: ``steps`` divides the rate by ten at four milestones of training, as IDFD does; ``constant`` keeps it.
     """
 
     epochs: int
@@ -51,6 +53,7 @@ class TrainingOptions:
     smallest_batch: int = 1
     precision: Precision = "fp32"
     seed: int = 0
+    schedule: Schedule = "steps"
 
 
 SOUND_BATCH = 32  # a head's smallest batch: fewer samples make poor statistics for its BatchNorm

@@ -1,6 +1,7 @@
 """Algorithm 1: the training loop, where its batches come from, its checkpoints, and the training of pGJR's head."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from pgjr_lib.models import EMBEDDING_MAP, PGJR
 from pgjr_lib.options import HeadOptions, TrainingOptions
 from pgjr_lib.storage import load_tensors, save_tensors
 
-MILESTONES = (0.3, 0.475, 0.65, 0.825)  # fractions of training, from IDFD's code: the rate falls to a tenth at each
+MILESTONES = (300, 475, 650, 825)  # thousandths of training, from IDFD's code: the rate falls to a tenth at each
+PIXEL_SAMPLES = 5000  # images that a CNN's pixel statistics are taken of
+CHECKPOINT_SECONDS = 60.0  # a checkpoint is saved when this much time has passed since the last, and at the end
 
 
 class ImageSource:
@@ -31,7 +34,9 @@ class ImageSource:
 
     def __init__(self, images: Tensor, augment: Callable, plain: Callable):
         self.images, self.augment, self.resize = images, augment, plain
-        small = plain(images[: min(len(images), 5000)])
+        # stored images are often sorted by class, so the statistics come from a random subset
+        picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:PIXEL_SAMPLES]
+        small = plain(images[picked.sort().values.to(images.device)])
         self.mean = small.mean((0, 2, 3))[:, None, None]
         self.std = small.std((0, 2, 3))[:, None, None].clamp_min(1e-3)
 
@@ -41,7 +46,10 @@ class ImageSource:
     def _standard(self, x: Tensor) -> Tensor:
         return ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
-    def draw(self, index: Tensor) -> tuple[Tensor]:
+    def choose_views(self) -> None:
+        """Choose nothing ahead: the augmentation draws when it is called."""
+
+    def draw(self, index: Tensor, views: None) -> tuple[Tensor]:
         """Return one random view of each image in ``index`` (B,): ((B, 3, S, S),)."""
         return (self._standard(self.augment(self.images[index])),)
 
@@ -71,12 +79,16 @@ class FeatureSource:
         tensors = (self.embeddings, self.maps, self.view_embeddings, self.view_maps)
         return FeatureSource(*(tensor.to(device) for tensor in tensors))
 
-    def draw(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a random view of each sample in ``index`` (B,): (B, D) and (B, C, h, w)."""
+    def choose_views(self) -> Tensor | None:
+        """Choose one of the K views for each sample, for a whole epoch: (N,) int64 on the features' device, None if K = 0."""
         K = len(self.view_embeddings)
-        if K == 0:
+        return torch.randint(K, (len(self),)).to(self.embeddings.device) if K else None
+
+    def draw(self, index: Tensor, views: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the chosen view of each sample in ``index`` (B,): (B, D) and (B, C, h, w)."""
+        if views is None:
             return self.plain(index)
-        view = torch.randint(K, index.shape).to(index.device)
+        view = views[index]
         return self.view_embeddings[view, index].float(), self.view_maps[view, index].float()
 
     def plain(self, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,17 +97,21 @@ class FeatureSource:
 
 
 def learning_rate(epoch: int, options: TrainingOptions) -> float:
-    """Return the rate in ``epoch`` (from 0): ``lr``, times 0.1 for every milestone that the epoch has reached."""
-    return options.lr * 0.1 ** sum(epoch >= round(share * options.epochs) for share in MILESTONES)
+    """Return the rate in ``epoch`` (from 0).
+
+    In ``steps``, every milestone that lies before the epoch or at its start divides the rate by ten, so the first
+    epoch has the full rate in a training of any length.
+    """
+    if options.schedule == "constant":
+        return options.lr
+    return options.lr * 0.1 ** sum(1000 * epoch >= milestone * options.epochs for milestone in MILESTONES)
 
 
-def epoch_batches(size: int, epoch: int, options: TrainingOptions) -> Iterator[Tensor]:
-    """Yield the batches of one epoch, (B,) int64 each. They depend on the seed and the epoch alone."""
+def epoch_batches(size: int, epoch: int, options: TrainingOptions, device="cpu") -> list[Tensor]:
+    """Return the batches of one epoch on ``device``, (B,) int64 each. They depend on the seed and the epoch alone."""
     smallest = min(options.smallest_batch, options.batch_size, size)  # so that a small set still trains
     order = torch.randperm(size, generator=torch.Generator().manual_seed(_epoch_seed(epoch, options)))
-    for index in order.split(options.batch_size):
-        if len(index) >= smallest:
-            yield index
+    return [index for index in order.to(device).split(options.batch_size) if len(index) >= smallest]
 
 
 def _epoch_seed(epoch: int, options: TrainingOptions) -> int:
@@ -113,6 +129,8 @@ def fit(
     identity: str = "",
     on_epoch: Callable[[nn.Module, int, dict], dict] | None = None,
     extra: dict[str, Tensor] | None = None,
+    chunk: int | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> list[dict]:
     """Run Algorithm 1. Trains ``model`` and ``bank`` in place, on the device the model is on.
 
@@ -121,11 +139,14 @@ def fit(
         source: an :class:`ImageSource` or :class:`FeatureSource`.
         bank: a memory bank with one row for each sample of ``source``.
         options: see :class:`pgjr_lib.options.TrainingOptions`.
-        checkpoint: a file to save to after every epoch. If it exists, training resumes from it.
+        checkpoint: a file to save to. If it exists, training resumes from it.
         identity: names what the checkpoint belongs to; the checkpoint of anything else is refused.
         on_epoch: called with the model, the epoch and its row of the history, at epoch 0 (before training) and after
             every epoch. What it returns is added to the row.
         extra: tensors that the checkpoint keeps too; ``on_epoch`` may add some, and resuming restores them.
+        chunk: as :func:`pgjr_lib.losses.instance_discrimination`.
+        checkpoint_seconds: save after an epoch when this much time has passed since the last checkpoint, and at the
+            end.
 
     Returns:
         The history, one dict for each epoch from 0: ``epoch``, ``seconds`` (of training alone, summed), ``loss``,
@@ -140,18 +161,19 @@ def fit(
     if not history:
         row = {"epoch": 0, "seconds": 0.0, "loss": None, "instance": None, "decorrelation": None}
         history.append(row | (on_epoch(model, 0, row) if on_epoch else {}))
+    saved = time.perf_counter()
     with _jigsaw_input(model.jigsaw if options.beta else None) as entered:
         for epoch in range(len(history) - 1, options.epochs):
-            started, sums, batches = time.perf_counter(), torch.zeros(3, device=device), 0
+            started, sums = time.perf_counter(), torch.zeros(3, device=device)
             optimizer.param_groups[0]["lr"] = learning_rate(epoch, options)
             model.train()
             torch.manual_seed(_epoch_seed(epoch, options))  # for the views
-            for index in epoch_batches(len(source), epoch, options):
-                index = index.to(device)
-                views = source.draw(index)
+            views, indices = source.choose_views(), epoch_batches(len(source), epoch, options, device)
+            for index in indices:
+                inputs = source.draw(index, views)
                 with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-                    f = model(*views)  # Eq. (5), (6) or (7)
-                instance = instance_discrimination(f, index, bank.vectors, options.tau1)  # Eqs. (8), (9): L_I
+                    f = model(*inputs)  # Eq. (5), (6) or (7)
+                instance = instance_discrimination(f, index, bank.vectors, options.tau1, chunk)  # Eqs. (8), (9): L_I
                 decorrelation = feature_decorrelation(f, options.tau2)  # Eq. (10): L_F
                 loss = instance + options.alpha * decorrelation  # Eq. (11)
                 if options.beta:
@@ -161,9 +183,8 @@ def fit(
                 optimizer.step()
                 bank.update(index, f.detach())  # Eq. (12)
                 sums += torch.stack([loss.detach(), instance.detach(), decorrelation.detach()])
-                batches += 1
-            means = (sums / max(batches, 1)).tolist()
-            if not torch.isfinite(sums).all():
+            means = (sums / max(len(indices), 1)).tolist()  # the only wait for the device in an epoch
+            if not all(map(math.isfinite, means)):
                 raise PGJRError(
                     f"The loss is not finite in epoch {epoch + 1}: lower the learning rate (lr, now {options.lr})"
                     f" or raise the temperature (tau1, now {options.tau1})."
@@ -171,7 +192,9 @@ def fit(
             row = {"epoch": epoch + 1, "seconds": history[-1]["seconds"] + time.perf_counter() - started}
             row |= dict(zip(("loss", "instance", "decorrelation"), means, strict=True))
             history.append(row | (on_epoch(model, epoch + 1, row) if on_epoch else {}))
-            if checkpoint is not None:
+            due = epoch + 1 == options.epochs or time.perf_counter() - saved >= checkpoint_seconds
+            if checkpoint is not None and due:
+                saved = time.perf_counter()
                 save(checkpoint, identity, model, bank, optimizer, history, extra)
     return history
 
@@ -199,7 +222,8 @@ def train_head(
 ) -> Head:
     """Build pGJR's head on the features of a frozen prior and train it by Algorithm 1.
 
-    The start depends on ``options.seed`` alone. The memory bank starts from the untrained head's features.
+    The start depends on ``options.seed`` alone. The untrained head's BatchNorm has the statistics of the plain
+    features, and the memory bank starts from that head's features.
 
     Args:
         source: the features; the plain ones also give the statistics that standardise the embedding.
@@ -223,6 +247,7 @@ def train_head(
     torch.manual_seed(options.seed)
     model = PGJR(len(mean), shape, jigsaw, head.map, head.branch, head.dim, mean, std).to(device)
     source = source.to(device)
+    calibrate(model, source)
     bank = MemoryBank(len(source), head.dim, head.bank_momentum).to(device)
     bank.write(embed(model, source).to(device))
     history = fit(model, source, bank, options, checkpoint=checkpoint, identity=identity, on_epoch=on_epoch, extra=extra)
@@ -239,6 +264,24 @@ def _jigsaw_input(jigsaw: nn.Module | None) -> Iterator[dict[str, Tensor]]:
     finally:
         if hook:
             hook.remove()  # a model with a hook cannot be pickled
+
+
+@torch.no_grad()
+def calibrate(model: PGJR, source: FeatureSource, batch_size: int = 4096) -> None:
+    """Set the running statistics of a head's BatchNorm to those of the plain features, in one pass over them.
+
+    Untrained, BatchNorm takes its input for standardised, which the map of a prior is not. A head without the jigsaw
+    branch has no BatchNorm and stays as it is.
+    """
+    if model.phi is None:
+        return
+    norm, total, square = model.phi[1], 0.0, 0.0
+    for rows in torch.arange(len(source), device=source.embeddings.device).split(batch_size):
+        entering = model.arrange(*source.plain(rows)).flatten(1).double()  # sums of many small numbers
+        total, square = total + entering.sum(0), square + entering.square().sum(0)
+    mean = total / len(source)
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_((square / len(source) - mean.square()).clamp_min(0))
 
 
 @torch.no_grad()

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from pgjr_book.runs import RunConfig
 from scipy import stats
 
 from pgjr_book import verdicts as claims
-from pgjr_book.runs import RunConfig
 
 
 def record(method, seed, nmi, dataset="digits", history=(), extract=0.0, **fields):

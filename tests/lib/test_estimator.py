@@ -117,3 +117,12 @@ def test_it_trains_where_gradients_are_off_and_names_an_unknown_device():
     assert (off == PGJRClustering(3, epochs=1, random_state=0).fit_predict(X)).all()
     with pytest.raises(ValueError, match="device='gpu' is unknown to torch"):
         PGJRClustering(3, device="gpu").fit(X)
+
+
+def test_one_epoch_learns():
+    """Its rate is the full one, not the hundredth part that a schedule could leave of it."""
+    X = make_blobs(300, 8, centers=3, random_state=0)[0]
+    start, one = (PGJRClustering(3, epochs=e, n_init=2, random_state=0).fit(X).model_.project.weight for e in (0, 1))
+    many = PGJRClustering(3, epochs=4, n_init=2, random_state=0).fit(X).model_.project.weight
+    moved, further = (one - start).norm(), (many - start).norm()
+    assert moved > further / 10

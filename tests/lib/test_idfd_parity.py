@@ -83,7 +83,10 @@ class Source:
     def __len__(self):
         return N
 
-    def draw(self, index):
+    def choose_views(self):
+        return None
+
+    def draw(self, index, views):
         self.watch(index)
         return (self.images[index],)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pgjr_lib.losses import MemoryBank, feature_decorrelation, instance_discrimination
+from pgjr_lib.losses import MemoryBank, default_chunk, feature_decorrelation, instance_discrimination
 
 
 def batch(B, N, d, dtype=torch.float64, seed=0):
@@ -246,3 +246,10 @@ def test_rows_are_named_by_int64_and_a_bank_holds_something():
     for size, dim in ((0, 4), (6, 0)):
         with pytest.raises(ValueError, match="it needs at least one of each"):
             MemoryBank(size, dim)
+
+
+def test_the_chunk_follows_device_and_batch():
+    assert default_chunk(128, "cpu") == default_chunk(4096, "cpu") == 1024
+    for batch in (1, 128, 100_000_000):
+        rows = default_chunk(batch, "cuda")
+        assert rows >= 1 and (4 * batch * rows <= 64 * 2**20 or rows == 1)

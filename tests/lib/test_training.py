@@ -5,9 +5,10 @@ import pickle
 import pytest
 import torch
 
+from pgjr_lib import training
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.jigsaw import GridJigsaw
-from pgjr_lib.losses import MemoryBank
+from pgjr_lib.losses import MemoryBank, instance_discrimination
 from pgjr_lib.models import GJR, PGJR
 from pgjr_lib.options import JIGSAWS, HeadOptions, TrainingOptions
 from pgjr_lib.training import FeatureSource, ImageSource, embed, epoch_batches, fit, learning_rate, save, train_head
@@ -55,7 +56,7 @@ def test_a_killed_run_resumes_bit_identically(tmp_path, feature_source, kill_aft
     path = tmp_path / "checkpoint.safetensors"
     first, first_bank = head()
     with pytest.raises(KeyboardInterrupt):
-        fit(first, feature_source, first_bank, OPTIONS, checkpoint=path, identity="a", on_epoch=kill)
+        fit(first, feature_source, first_bank, OPTIONS, checkpoint=path, identity="a", on_epoch=kill, checkpoint_seconds=0)
     second, second_bank = head()
     resumed = fit(second, feature_source, second_bank, OPTIONS, checkpoint=path, identity="a")
     assert without_seconds(resumed) == without_seconds(whole)
@@ -81,7 +82,7 @@ def test_a_cnn_resumes_bit_identically(tmp_path):
         return {}
 
     with pytest.raises(KeyboardInterrupt):
-        fit(model, image_source(), bank, options, checkpoint=path, identity="x", on_epoch=kill)
+        fit(model, image_source(), bank, options, checkpoint=path, identity="x", on_epoch=kill, checkpoint_seconds=0)
     model, bank = start()
     assert without_seconds(fit(model, image_source(), bank, options, checkpoint=path, identity="x")) == without_seconds(whole)
     assert torch.equal(bank.vectors, whole_bank.vectors)
@@ -118,7 +119,7 @@ def test_learning_rate_falls_at_idfds_milestones():
 
 def test_batches_cover_each_epoch_once_and_differ_between_epochs_and_seeds():
     options = TrainingOptions(epochs=1, batch_size=16, lr=1, tau1=1)
-    batches = list(epoch_batches(N, 0, options))
+    batches = epoch_batches(N, 0, options)
     assert [len(b) for b in batches] == [16, 16, 16, 16, 6]  # the last batch is kept, as in IDFD
     assert sorted(torch.cat(batches).tolist()) == list(range(N))
     assert torch.cat(batches).tolist() != torch.cat(list(epoch_batches(N, 1, options))).tolist()
@@ -237,3 +238,89 @@ def test_a_head_and_its_controls_share_their_start(feature_source):
 def test_a_map_too_small_for_its_blocks_is_named(feature_source):
     with pytest.raises(ValueError, match="4x4 is too small for blocks of 12x12"):
         train_head(feature_source, HeadOptions(n=3, g=4), TrainingOptions(epochs=1))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 30])
+def test_the_first_epoch_of_any_training_has_the_full_rate(epochs):
+    options = TrainingOptions(epochs=epochs, lr=0.5)
+    rates = [learning_rate(epoch, options) for epoch in range(epochs)]
+    assert rates[0] == 0.5 and rates == sorted(rates, reverse=True)
+    for epoch, rate in enumerate(rates):  # a milestone counts once that fraction of training lies before the epoch
+        passed = sum(epoch / epochs >= share for share in (0.3, 0.475, 0.65, 0.825))
+        assert rate == pytest.approx(0.5 * 0.1**passed)
+    constant = TrainingOptions(epochs=epochs, lr=0.5, schedule="constant")
+    assert {learning_rate(epoch, constant) for epoch in range(epochs)} == {0.5}
+
+
+def test_pixel_statistics_do_not_depend_on_the_order_of_the_images(monkeypatch):
+    """The images are sorted from dark to light, as stored images are often sorted by class."""
+    monkeypatch.setattr(training, "PIXEL_SAMPLES", 500)
+    grey = torch.linspace(0, 255, 4000).to(torch.uint8)
+    images = grey[:, None, None, None].expand(-1, 3, 8, 8).contiguous()
+    source = ImageSource(images, None, lambda x: x / 255)
+    torch.testing.assert_close(source.mean.flatten(), torch.full((3,), 0.5), atol=0.04, rtol=0)
+    torch.testing.assert_close(source.std.flatten(), torch.full((3,), 12**-0.5), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("combine", ["residual", "concat"])
+@pytest.mark.parametrize("map", ["spatial", "embedding"])
+def test_an_untrained_head_knows_the_statistics_of_its_features(feature_source, map, combine):
+    head = train_head(feature_source, HeadOptions(map=map, dim=8, combine=combine), TrainingOptions(epochs=0, seed=5))
+    evaluated = embed(head.model, feature_source)
+    with torch.no_grad():  # in training mode BatchNorm takes the batch's own statistics, here of all samples
+        whole = head.model.train()(*feature_source.plain(torch.arange(N)))
+    torch.testing.assert_close(evaluated, whole, atol=2e-2, rtol=0)  # the running variance is not Bessel's
+    entering = head.model.arrange(*feature_source.plain(torch.arange(N))).flatten(1).double()
+    fresh = train_head(feature_source, HeadOptions(map=map, dim=8, combine=combine), TrainingOptions(epochs=0, seed=5))
+    torch.testing.assert_close(fresh.model.phi[1].running_mean.double(), entering.mean(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(fresh.model.phi[1].running_var.double(), entering.var(0, correction=0), atol=1e-5, rtol=1e-4)
+
+
+def test_heads_of_one_seed_share_what_they_draw_for_shared_inputs(feature_source):
+    options = TrainingOptions(epochs=0, seed=5)
+    variants = {"linear": HeadOptions(branch="none", dim=8), "off": HeadOptions(jigsaw="off", dim=8), "on": HeadOptions(dim=8),
+                "concat": HeadOptions(combine="concat", dim=8)}  # fmt: skip
+    weights = {}
+    for name, settings in variants.items():
+        project = train_head(feature_source, settings, options).model.project
+        weights[name] = project.weight.detach() * project.in_features**0.5  # without the scale of torch's initialisation
+    assert torch.equal(weights["on"], weights["off"])
+    torch.testing.assert_close(weights["linear"], weights["on"][:, :12])
+    torch.testing.assert_close(weights["concat"][:, : weights["on"].shape[1]], weights["on"])
+
+
+def test_a_checkpoint_waits_for_its_time_but_not_at_the_end(tmp_path, feature_source, monkeypatch):
+    saved = []
+    monkeypatch.setattr(training, "save", lambda path, *_: saved.append(path))
+    model, bank = head()
+    fit(model, feature_source, bank, OPTIONS, checkpoint=tmp_path / "c.safetensors", identity="a")
+    assert len(saved) == 1
+    model, bank = head()
+    fit(model, feature_source, bank, OPTIONS, checkpoint=tmp_path / "c.safetensors", identity="a", checkpoint_seconds=0)
+    assert len(saved) == 1 + OPTIONS.epochs
+
+
+def test_the_chunk_of_the_loss_is_reachable_and_changes_rounding_only(feature_source, monkeypatch):
+    chunks = []
+
+    def loss(f, index, bank, temperature, chunk=None):
+        chunks.append(chunk)
+        return instance_discrimination(f, index, bank, temperature, chunk)
+
+    monkeypatch.setattr(training, "instance_discrimination", loss)
+    histories = []
+    for chunk in (None, 7):
+        model, bank = head()
+        histories.append(fit(model, feature_source, bank, OPTIONS, chunk=chunk))
+    assert set(chunks) == {None, 7}
+    assert [row["loss"] for row in histories[0][1:]] == pytest.approx([row["loss"] for row in histories[1][1:]], rel=1e-4)
+
+
+def test_every_epoch_draws_new_views_of_every_sample(feature_source):
+    torch.manual_seed(0)
+    first, second = feature_source.choose_views(), feature_source.choose_views()
+    assert first.shape == (N,) and set(first.tolist()) == {0, 1, 2} and not torch.equal(first, second)
+    index = torch.tensor([5, 3])
+    c, z = feature_source.draw(index, first)
+    assert torch.equal(c, feature_source.view_embeddings[first[index], index].float())
+    assert torch.equal(z, feature_source.view_maps[first[index], index].float())
