@@ -4,7 +4,6 @@ This is the only module that knows both records and training. Planning imports n
 """
 
 import os
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -214,7 +213,7 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
     from pgjr_lib.devices import default_device
     from pgjr_lib.priors import cache
 
-    device, started = device or default_device(), time.perf_counter()
+    device = device or default_device()
     if config.features():
         _fetched(config.prior)
         refuse_seen(config.prior, config.dataset)
@@ -230,13 +229,15 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
                      "classes": len(inputs.class_names), "checksum": inputs.checksum, "note": inputs.note}  # fmt: skip
         weights, extract_s = None, 0.0
     checkpoint = records.checkpoint_path(run_key, root)
+    alone = alone and not checkpoint.exists()  # whatever stopped the run, its seconds are no longer those of one machine
     result = train.compute(config, inputs, device=device, checkpoint=checkpoint, identity=run_key)
     record = {
         "key": run_key, "config": config.model_dump(), "results_version": RESULTS_VERSION, **result,
         "data": {name: described[name] for name in ("name", "split", "count", "classes", "checksum", "note")},
         "weights": weights, "provenance": origin,
     }  # fmt: skip
-    record["timings"] |= {"alone": alone, "extract_s": extract_s, "total_s": time.perf_counter() - started}
+    timings = record["timings"]
+    timings |= {"alone": alone, "extract_s": extract_s, "total_s": extract_s + timings["train_s"] + timings["evaluate_s"]}
     records.write_record(record, records.record_path(config, root))
     checkpoint.unlink(missing_ok=True)
     return record

@@ -16,11 +16,12 @@ from pgjr_lib.options import (
     Mode,
     Place,
     Precision,
+    Schedule,
     TrainingOptions,
 )
 from pgjr_lib.priors.config import FeatureConfig
 
-RESULTS_VERSION = 1  # raise it when a change of the code changes results: every run is then computed anew
+RESULTS_VERSION = 2  # raise it when a change of the code changes results: every run is then computed anew
 
 Method = Literal["pixels", "prior", "pgjr", "idfd", "gjr"]
 CNNS = ("idfd", "gjr")  # the methods that train a CNN on images
@@ -28,7 +29,7 @@ EXTRAS = ("landscape", "exemplars", "snapshots")  # recorded in addition; at 0 t
 DATA = ("dataset", "split", "limit", "image_size", "kmeans_seeds")
 PRIOR = ("prior", "views", "crop_scale", "flip", "map_channels")
 TRAINING = ("epochs", "batch_size", "lr", "tau1", "tau2", "alpha", "bank_momentum", "momentum", "weight_decay",
-            "dim", "precision", "eval_every", "seed", *EXTRAS)  # fmt: skip
+            "dim", "precision", "schedule", "eval_every", "seed", *EXTRAS)  # fmt: skip
 JIGSAW = ("jigsaw", "mode", "combine", "n", "g", "per_channel", "beta")
 READS = {  # the fields each method's result depends on
     "pixels": (*DATA, "landscape", "exemplars"),
@@ -88,6 +89,7 @@ class RunConfig(Strict):
     weight_decay: float = Field(TrainingOptions.weight_decay, ge=0)
     dim: int = Field(HeadOptions.dim, ge=2, le=65536)
     precision: Precision = TrainingOptions.precision
+    schedule: Schedule = TrainingOptions.schedule
     eval_every: int = Field(1, ge=1)
     seed: int = Field(TrainingOptions.seed, ge=0, lt=2**32)
     landscape: int = Field(0, ge=0)

@@ -1,7 +1,5 @@
 """One run: from a configuration and its images or features to a result. It knows no paths and no records."""
 
-import resource
-import sys
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pgjr_book import memory
 from pgjr_book.run_config import CNNS, RunConfig
 from pgjr_book.snapshots import Snapshots
 from pgjr_lib import data, evaluation
@@ -51,19 +50,18 @@ def compute(
         checkpoint, identity: as :func:`pgjr_lib.training.fit`. A killed run resumes from its last epoch.
 
     Returns:
-        ``history``, ``scores``, ``timings`` (seconds ``train_s`` and ``evaluate_s``), ``landscape``, ``exemplars``,
-        ``snapshots`` and ``peak_memory_mb``.
+        ``history``, ``scores``, ``timings`` (seconds ``train_s`` and ``evaluate_s``, those before a kill included),
+        ``landscape``, ``exemplars``, ``snapshots`` and ``peak_memory_mb`` (the run's own; None where unknown).
 
     Raises:
         PGJRError: settings that do not fit the data, or a loss that is no longer finite.
     """
-    if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    memory.reset_peak(device)
     if run.method in ("pixels", "prior"):
         result = _baseline(run, inputs)
     else:
         result = _trained(run, inputs, device, checkpoint, identity)
-    return {**result, "peak_memory_mb": _peak_memory_mb(device)}
+    return {**result, "peak_memory_mb": memory.peak_mb(device)}
 
 
 def curve_scores(points: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -126,13 +124,14 @@ def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, ident
     labels = inputs.labels.numpy() if run.method == "pgjr" else inputs.labels
     snapshots = Snapshots(run.snapshots, run.epochs, labels)
     bar = progress(None, f"{run.method} on {run.dataset.rpartition('/')[2]}, seed {run.seed}", "epoch", run.epochs)
-    evaluating: list[float] = []
     if run.method == "pgjr":
         source = FeatureSource(inputs.embeddings, inputs.maps, inputs.view_embeddings, inputs.view_maps)
     else:
         size = run.image_size
         augment = Augment(size, scale=(run.crop_scale, 1.0))
         source = ImageSource(torch.from_numpy(inputs.images).to(device), augment, lambda x: plain(x, size))
+
+    last: dict = {}  # the features of the last scored epoch, which the final scores need again
 
     def on_epoch(model, epoch: int, row: dict) -> dict:
         bar.update(epoch - bar.n)
@@ -142,9 +141,10 @@ def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, ident
         started = time.perf_counter()
         points = embed(model, source).numpy()
         scores = curve_scores(points, labels) if due else {}
+        seconds = time.perf_counter() - started
         snapshots.keep(epoch, points)
-        evaluating.append(time.perf_counter() - started)
-        return scores
+        last.update(epoch=epoch, points=points)
+        return {**scores, "evaluate_s": seconds}  # in the history, so that a resumed run knows it
 
     options = _options(TrainingOptions, run, smallest_batch=SOUND_BATCH if run.method == "pgjr" else 2)
     how = {"checkpoint": checkpoint, "identity": identity, "on_epoch": on_epoch, "extra": snapshots.tensors}
@@ -157,11 +157,12 @@ def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, ident
             model = make_cnn(run).to(device, memory_format=torch.channels_last)
             bank = MemoryBank(len(source), run.dim, run.bank_momentum).to(device)
             history = fit(model, source, bank, options, **how)
-    started, points = time.perf_counter(), embed(model, source).numpy()
+    started = time.perf_counter()
+    points = last["points"] if last.get("epoch") == run.epochs else embed(model, source).numpy()
     scores = {"plain": evaluation.kmeans_scores(points, labels, seeds=run.kmeans_seeds)}
     if run.method in CNNS:  # IDFD is scored on its memory bank
         scores["bank"] = evaluation.kmeans_scores(bank.vectors.cpu().numpy(), labels, seeds=run.kmeans_seeds)
-    evaluate_s = sum(evaluating) + time.perf_counter() - started
+    evaluate_s = sum(row.get("evaluate_s", 0.0) for row in history) + time.perf_counter() - started
     timings = {"train_s": history[-1]["seconds"], "evaluate_s": evaluate_s}
     return {"history": history, "scores": scores, "timings": timings, **_details(run, points, labels),
             "snapshots": snapshots.coordinates()}  # fmt: skip
@@ -173,10 +174,3 @@ def _details(run: RunConfig, points: np.ndarray, labels: np.ndarray) -> dict:
         "landscape": evaluation.landscape(points, labels, starts=run.landscape) if run.landscape else None,
         "exemplars": evaluation.exemplars(points, labels, run.exemplars) if run.exemplars else None,
     }
-
-
-def _peak_memory_mb(device: str) -> float:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 1024  # macOS counts bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit  # of the process, since it began

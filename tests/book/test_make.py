@@ -1,5 +1,6 @@
 """Plans, their cost, and runs from configuration to record."""
 
+import functools
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from pgjr_book import make, records
 from pgjr_book.__main__ import main
 from pgjr_book.manifest import experiment, home, load_manifest
-from pgjr_book.run_config import RESULTS_VERSION
+from pgjr_book.run_config import RESULTS_VERSION, RunConfig
 from pgjr_lib.errors import PGJRError
 
 HERE = Path(__file__).parent
@@ -92,7 +93,8 @@ def test_a_record_holds_history_scores_and_provenance(record):
     assert stored["data"]["count"] == 96 and stored["data"]["split"] == "all"
     assert stored["provenance"]["config_hash"] == run.hash()
     assert stored["provenance"]["versions"]["torch"]
-    assert stored["timings"]["total_s"] >= stored["timings"]["train_s"] > 0
+    timings = stored["timings"]
+    assert timings["total_s"] == timings["extract_s"] + timings["train_s"] + timings["evaluate_s"] > timings["train_s"] > 0
     assert not list((root / "checkpoints").glob("*"))
     assert len(stored["landscape"]["acc"]) == len(stored["landscape"]["inertia"]) == 3
     assert np.sum(stored["exemplars"]["confusion"]) == 96 and len(stored["exemplars"]["nearest"]) == 10
@@ -125,16 +127,19 @@ def test_a_killed_run_ends_in_the_same_record(record, tmp_path, monkeypatch):
 
     curve = module.curve_scores
     monkeypatch.setattr(module, "curve_scores", dies)
+    monkeypatch.setattr(module, "fit", functools.partial(module.fit, checkpoint_seconds=0))
     with pytest.raises(KeyboardInterrupt):
         make.run(run, tmp_path, device="cpu")
     assert not list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else True
     assert (tmp_path / "checkpoints" / f"{whole['key']}.safetensors").exists()
     monkeypatch.setattr(module, "curve_scores", curve)
     resumed = make.run(run, tmp_path, device="cpu")
-    strip = lambda r: [{k: v for k, v in row.items() if k != "seconds"} for row in r["history"]]  # noqa: E731
+    seconds = ("seconds", "evaluate_s")
+    strip = lambda r: [{k: v for k, v in row.items() if k not in seconds} for row in r["history"]]  # noqa: E731
     assert strip(resumed) == strip(whole)
     assert resumed["scores"] == whole["scores"]
     assert resumed["snapshots"] == whole["snapshots"] and resumed["landscape"] == whole["landscape"]
+    assert whole["timings"]["alone"] and not resumed["timings"]["alone"]
 
 
 def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp_path, monkeypatch, record):
@@ -236,3 +241,59 @@ def test_what_a_notebook_gets_is_what_the_manifest_says(manifest, monkeypatch):
     manifest()
     monkeypatch.setattr(make, "ensure", lambda name, profile: [name, profile])
     assert make.records_for("table-3", "local") == {"backbones": ["backbones", "local"], "full_size": ["full_size", "local"]}
+
+
+class Clock:
+    """A clock that only moves when somebody turns it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def turning(self, function, seconds):
+        """Return ``function``, which now also takes ``seconds`` of this clock."""
+
+        def turned(*arguments, **options):
+            self.now += seconds
+            return function(*arguments, **options)
+
+        return turned
+
+
+@pytest.mark.parametrize("method", ["pixels", "gjr"])
+def test_the_seconds_of_evaluation_are_those_of_evaluation(method, tiny, monkeypatch):
+    from pgjr_book import snapshots, train
+    from pgjr_lib import evaluation, training
+
+    clock = Clock()
+    monkeypatch.setattr(train, "time", clock)
+    monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(training, "save", clock.turning(training.save, 50))
+    monkeypatch.setattr(training, "feature_decorrelation", clock.turning(training.feature_decorrelation, 10))
+    monkeypatch.setattr(snapshots, "tsne", clock.turning(snapshots.tsne, 1000))
+    monkeypatch.setattr(evaluation, "landscape", clock.turning(evaluation.landscape, 5000))
+    monkeypatch.setattr(train, "embed", clock.turning(train.embed, 0.25))
+    monkeypatch.setattr(evaluation, "kmeans_scores", clock.turning(evaluation.kmeans_scores, 1))
+    run = RunConfig(**tiny | {"method": method, "epochs": 2, "snapshots": 1, "landscape": 2})
+    timings = train.compute(run, train.load_images(run))["timings"]
+    batches, curves = 3, 3  # 96 images in batches of 32; epochs 0, 1 and 2
+    expected = {"pixels": {"train_s": 0.0, "evaluate_s": 1.0},
+                "gjr": {"train_s": 2 * batches * 10.0, "evaluate_s": curves * 1.25 + 2}}  # fmt: skip
+    assert timings == pytest.approx(expected[method])
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux measures a run's own memory")
+def test_peak_memory_is_the_runs_own():
+    from pgjr_book import memory
+
+    block = np.ones(2**26)  # 512 MiB
+    before = memory.peak_mb("cpu")
+    del block
+    memory.reset_peak("cpu")
+    small = memory.peak_mb("cpu")
+    memory.reset_peak("cpu")
+    block = np.ones(2**26)
+    large = memory.peak_mb("cpu")
+    assert before > small + 300 and large > small + 300 and block.size
