@@ -258,11 +258,10 @@ def convergence(records: list[dict]) -> list[Race]:
     for where, both in pairs([record for record in records if timed_alone(record)], "gjr", "pgjr").items():
         for gjr, pgjr in both:
             target = 0.95 * min(curve(record)[-1]["nmi"] for record in (gjr, pgjr))
+            reached = (*first_at(gjr, target), *first_at(pgjr, target))
             gains = still_gaining(gjr) or still_gaining(pgjr)
             same_machine = all(gjr["provenance"][part] == pgjr["provenance"][part] for part in ("device", "host_cpu"))
-            races.append(
-                Race(where, gjr["config"]["seed"], target, *first_at(gjr, target), *first_at(pgjr, target), gains, same_machine)
-            )
+            races.append(Race(where, gjr["config"]["seed"], target, *reached, gains, same_machine))
     return races
 
 

@@ -33,6 +33,11 @@ def mean_sd(mean: float, sd: float, decimals: int = 1) -> str:
     return fixed(mean, decimals) if math.isnan(sd) else f"{fixed(mean, decimals)} ± {fixed(sd, decimals)}"
 
 
+def setting(value: float) -> str:
+    """Write the value of a setting with as many digits as it has: 1, 0.05."""
+    return f"{value:g}"
+
+
 def plain(value) -> str:
     """Write a whole number, a word or a setting as it is; True and False as yes and no; a missing value as nothing."""
     if isinstance(value, float) and math.isnan(value):

@@ -37,9 +37,9 @@ def _fixed(decimals: int) -> Number:
 
 ONE_DECIMAL, WHOLE = _fixed(1), _fixed(0)
 SIDED = Number(numbers.signed, numbers.unsigned)  # a difference, whose side of zero matters
-AS_IT_IS = Number(numbers.plain, numbers.plain)
+SETTING = Number(numbers.setting, numbers.setting)
 NUMBERS = {  # columns of fractions that are not written with one decimal
-    "value": AS_IT_IS,
+    "value": SETTING,
     "encoding, s": WHOLE,
     "training, s": WHOLE,
     "NMI difference": SIDED,
@@ -86,7 +86,8 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
         elif f"{name} sd" in parts:
             write = _number(name).display
             columns[name] = [
-                write(mean) if pd.isna(sd) else f"{write(mean)}{NBSP}±{NBSP}{write(sd)}" for mean, sd in _rows(frame, parts)
+                write(mean) if pd.isna(sd) else f"{write(mean)}{NBSP}±{NBSP}{write(sd)}"
+                for mean, sd in _rows(frame, parts)
             ]
         elif f"{name} low" in parts:
             write = _number(name).display
