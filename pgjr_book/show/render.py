@@ -85,10 +85,7 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
             columns[name] = _words(frame, name)
         elif f"{name} sd" in parts:
             write = _number(name).display
-            columns[name] = [
-                write(mean) if pd.isna(sd) else f"{write(mean)}{NBSP}±{NBSP}{write(sd)}"
-                for mean, sd in _rows(frame, parts)
-            ]
+            columns[name] = [numbers.mean_sd(*values, write).replace(" ", NBSP) for values in _rows(frame, parts)]
         elif f"{name} low" in parts:
             write = _number(name).display
             columns[name] = [f"{write(low)} to {write(high)}" for low, high in _rows(frame, parts)]
