@@ -4,7 +4,6 @@ from collections.abc import Hashable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95  # of an interval that is not corrected
 
@@ -35,6 +34,8 @@ def paired_interval(differences, level: float = LEVEL) -> Interval:
     Raises:
         ValueError: fewer than two differences.
     """
+    from scipy import stats  # takes a second; whoever only reads records does without
+
     d = np.asarray(differences, dtype=float)
     if len(d) < 2:
         raise ValueError(f"an interval needs at least two paired differences, got {len(d)}.")
@@ -44,6 +45,8 @@ def paired_interval(differences, level: float = LEVEL) -> Interval:
 
 def p_value(differences) -> float:
     """Return the two-sided p of a t test of mean zero. Equal differences have p 0, or 1 where all are zero."""
+    from scipy import stats
+
     if not np.ptp(differences):
         return float(differences[0] == 0)
     return float(stats.ttest_1samp(differences, 0).pvalue)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pgjr_book.run_config import CNNS
 from pgjr_book.stats import decide, holm_levels, matched, p_value, paired_interval
 from pgjr_lib.data.sets import PAPER_SETS
 from pgjr_lib.errors import PGJRError
@@ -16,7 +17,6 @@ from pgjr_lib.errors import PGJRError
 SEEDS_HEAD, SEEDS_CNN = 10, 5  # pages show fewer seeds, too, but fewer decide nothing
 MARGIN = 0.5  # NMI points: an effect below it counts as none
 IDFD_EPOCHS = 2000  # the schedule of IDFD's published code, which the paper's CNNs are taken to follow
-CNNS = ("idfd", "gjr")  # the methods that train a CNN
 
 
 @dataclass(frozen=True)
@@ -258,11 +258,10 @@ def convergence(records: list[dict]) -> list[Race]:
     for where, both in pairs([record for record in records if timed_alone(record)], "gjr", "pgjr").items():
         for gjr, pgjr in both:
             target = 0.95 * min(curve(record)[-1]["nmi"] for record in (gjr, pgjr))
+            reached = (*first_at(gjr, target), *first_at(pgjr, target))
             gains = still_gaining(gjr) or still_gaining(pgjr)
             same_machine = all(gjr["provenance"][part] == pgjr["provenance"][part] for part in ("device", "host_cpu"))
-            races.append(
-                Race(where, gjr["config"]["seed"], target, *first_at(gjr, target), *first_at(pgjr, target), gains, same_machine)
-            )
+            races.append(Race(where, gjr["config"]["seed"], target, *reached, gains, same_machine))
     return races
 
 

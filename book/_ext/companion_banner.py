@@ -1,7 +1,7 @@
-"""A Sphinx extension: every page says what stands in for the paper's setting, as the records have it.
+"""A Sphinx extension: a banner on every page says what stands in for the paper's setting, as the records have it.
 
-A staged book brings its sentence in book/banner.json; a book built from a clone renders the committed records.
-Thebe, which would fetch its code from a network when asked to run a cell, is taken out of the pages.
+A staged book has its banner in book/banner.json; a book built from a clone renders the committed records. Thebe is removed
+from the pages, because it would load its code from the network when a reader runs a cell.
 """
 
 import json
@@ -10,18 +10,20 @@ from pathlib import Path
 
 
 def banner(source: Path) -> str:
-    """The banner as HTML, for the book whose sources lie in ``source``."""
+    """Return the banner as HTML, for the book whose sources are in ``source``."""
     staged = source / "book" / "banner.json"
     if staged.is_file():
         return json.loads(staged.read_text())["html"]
-    sys.path.insert(0, str(source))  # a clone that has not been installed works, too
-    from pgjr_book.book import banner_html
+    sys.path.insert(0, str(source))  # so that a clone works without being installed
+    from pgjr_book.book import BACKBONES
+    from pgjr_book.make import profile_records
+    from pgjr_book.show.banner import banner_html
 
-    return banner_html("published")
+    return banner_html(profile_records("published", without=(BACKBONES,)))
 
 
 def announce(app, config) -> None:
-    """Hand the banner to the theme, before it reads its options."""
+    """Hand the banner to the theme before it reads its options."""
     config.html_theme_options = {**config.html_theme_options, "announcement": banner(Path(app.srcdir))}
     config.html_context = {"default_mode": "auto", **config.html_context}
 
@@ -38,7 +40,7 @@ def _is_thebe(asset) -> bool:
 
 
 def setup(app) -> dict:
-    """Called by Sphinx."""
+    """Connect the extension; Sphinx calls it."""
     app.connect("config-inited", announce)
     app.connect("html-page-context", without_thebe, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,7 +13,10 @@ def banner_text(records: list[dict]) -> str:
         return "Nothing has been run for this book yet: every result below reads “not run”."
     # generated sets are ours in any setting
     records = [r for r in records if r["data"]["name"] not in SETS or not SETS[r["data"]["name"]].generated]
-    departed = {part: [r["config"] for r in records if part in departures(r)] for part in ("data", "prior", "backbone", "epochs")}
+    departed = {
+        part: [r["config"] for r in records if part in departures(r)]
+        for part in ("data", "prior", "backbone", "epochs")
+    }
     # a prior with random weights is a control in any setting
     departed["prior"] = [config for config in departed["prior"] if not config["prior"].startswith("random:")]
     if not any(departed.values()):

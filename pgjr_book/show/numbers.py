@@ -1,6 +1,7 @@
 """How numbers are written, in tables, sentences and figures alike."""
 
 import math
+from collections.abc import Callable
 
 
 def fixed(number: float, decimals: int = 1) -> str:
@@ -28,9 +29,14 @@ def signed(difference: float) -> str:
     return f"{difference:+.{digits}f}" if digits else "0"
 
 
-def mean_sd(mean: float, sd: float, decimals: int = 1) -> str:
+def mean_sd(mean: float, sd: float, write: Callable[[float], str] = fixed) -> str:
     """Write "mean ± sd", or the mean alone where ``sd`` is not a number."""
-    return fixed(mean, decimals) if math.isnan(sd) else f"{fixed(mean, decimals)} ± {fixed(sd, decimals)}"
+    return write(mean) if math.isnan(sd) else f"{write(mean)} ± {write(sd)}"
+
+
+def setting(value: float) -> str:
+    """Write the value of a setting with as many digits as it has: 1, 0.05."""
+    return f"{value:g}"
 
 
 def plain(value) -> str:

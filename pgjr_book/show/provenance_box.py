@@ -15,7 +15,8 @@ def provenance_box(records: list[dict]) -> str:
     if not records:
         return fill("provenance.html", lines={})
     origins = [record["provenance"] for record in records]
-    data, weights = [record["data"] for record in records], [record["weights"] for record in records if record["weights"]]
+    data = [record["data"] for record in records]
+    weights = [record["weights"] for record in records if record["weights"]]
     started = sorted(entry["started"] for entry in origins)
     lines = {
         "runs": f"{len(records)} records: {' '.join(record['key'][:8] for record in records)}",

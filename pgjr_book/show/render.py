@@ -37,9 +37,9 @@ def _fixed(decimals: int) -> Number:
 
 ONE_DECIMAL, WHOLE = _fixed(1), _fixed(0)
 SIDED = Number(numbers.signed, numbers.unsigned)  # a difference, whose side of zero matters
-AS_IT_IS = Number(numbers.plain, numbers.plain)
+SETTING = Number(numbers.setting, numbers.setting)
 NUMBERS = {  # columns of fractions that are not written with one decimal
-    "value": AS_IT_IS,
+    "value": SETTING,
     "encoding, s": WHOLE,
     "training, s": WHOLE,
     "NMI difference": SIDED,
@@ -85,9 +85,7 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
             columns[name] = _words(frame, name)
         elif f"{name} sd" in parts:
             write = _number(name).display
-            columns[name] = [
-                write(mean) if pd.isna(sd) else f"{write(mean)}{NBSP}±{NBSP}{write(sd)}" for mean, sd in _rows(frame, parts)
-            ]
+            columns[name] = [numbers.mean_sd(*values, write).replace(" ", NBSP) for values in _rows(frame, parts)]
         elif f"{name} low" in parts:
             write = _number(name).display
             columns[name] = [f"{write(low)} to {write(high)}" for low, high in _rows(frame, parts)]

@@ -142,12 +142,12 @@ def intervals(paired: pd.DataFrame) -> str:
     if paired.empty:
         return "Not run"
     above, below = paired[paired["95 % interval low"] > 0], paired[paired["95 % interval high"] < 0]
-    sides = [
-        f"{side} zero for " + ", ".join(f"{row['comparison']} on {set_name(row['set'])}" for row in rows.to_dict("records"))
-        for side, rows in (("above", above), ("below", below))
-        if len(rows)
-    ]
-    rest = f"{len(paired) - len(above) - len(below)} of {len(paired)} intervals contain zero"
+    sides = []
+    for side, rows in (("above", above), ("below", below)):
+        names = [f"{row['comparison']} on {set_name(row['set'])}" for row in rows.to_dict("records")]
+        sides += [f"{side} zero for {', '.join(names)}"] if names else []
+    rest = len(paired) - len(above) - len(below)
+    rest = f"{rest} of {len(paired)} intervals contain{'s' if rest == 1 else ''} zero"
     return f"The interval lies {'; '.join([*sides, rest])}" if sides else rest
 
 
@@ -177,7 +177,9 @@ def ends(table: pd.DataFrame) -> str:
         start, end = (numbers.mean_sd(row[name], row[f"{name} sd"]) for name in ("NMI at the start", "NMI at the end"))
         by_name.setdefault(set_name(row["set"]), {})[row["variant"]] = f"from {start} to {end}"
     parts = [
-        f"on {name} pGJR goes {ways['pgjr']}, GJR {ways['gjr']}" for name, ways in by_name.items() if set(METHODS) <= set(ways)
+        f"on {name} pGJR goes {ways['pgjr']}, GJR {ways['gjr']}"
+        for name, ways in by_name.items()
+        if set(METHODS) <= set(ways)
     ]
     return "; ".join(parts) or "not run"
 
@@ -213,5 +215,5 @@ def rules(history: RulesHistory, name: str) -> str:
     if history.unknown < history.records:
         parts.append(f"{history.other} under another version")
     if history.unknown:
-        parts.append(f"{history.unknown} at commits that cannot be looked up here")
+        parts.append(f"{history.unknown} at commits that are unknown here or lack that file")
     return f"{', '.join(parts)}."

@@ -144,7 +144,9 @@ def extremes(records: list[dict]) -> pd.DataFrame:
     """
     rows = []
     for where, group in by_set(records).items():
-        means = {runs[0]["label"]: float(np.mean([verdicts.score(r) for r in runs])) for runs in by_variant(group).values()}
+        means = {
+            runs[0]["label"]: float(np.mean([verdicts.score(r) for r in runs])) for runs in by_variant(group).values()
+        }
         worst, best = min(means, key=means.get), max(means, key=means.get)
         settings = len({digest({**record["config"], "seed": 0}) for record in group})
         rows.append({"set": where, "worst": worst, "NMI low": means[worst], "best": best, "NMI high": means[best],

@@ -19,12 +19,14 @@ def list_images(base) -> tuple[list[Path], list[Path]]:
         (images by sorted path, all other files by sorted path).
 
     Raises:
-        PGJRError: a folder cannot be read, or there is no image at all.
+        PGJRError: a folder cannot be read, the path of ``base`` is not UTF-8, or there is no image at all.
     """
 
     def refuse(error):
         raise PGJRError(f"{error.filename} cannot be read ({error.strerror}): change its permissions or move it away.")
 
+    if not _is_text(base):
+        raise PGJRError(f"The path {ascii(str(base))} is not UTF-8, as tables and pages need: rename the folder.")
     files, visited = [], set()
     for folder, subfolders, names in os.walk(base, onerror=refuse, followlinks=True):
         status = os.stat(folder)

@@ -247,7 +247,7 @@ def _arrays_digest(source):
 def _files_digest(source):
     names = [(path, path.relative_to(source.base).as_posix()) for path in source.paths()]
     stamps = "\n".join(f"{name}|{_stamp(path)}" for path, name in names)
-    signature = hashlib.sha256(f"{source.base.resolve()}\n{stamps}".encode(errors="surrogateescape")).hexdigest()
+    signature = hashlib.sha256(f"{source.base.resolve()}\n{stamps}".encode()).hexdigest()
     try:
         cache = read_json(cache_folder() / "checksums.json")
     except (OSError, PGJRError):  # an absent or damaged cache only costs time
@@ -262,7 +262,7 @@ def _files_digest(source):
             if source.archives:
                 raise PGJRError(f"{path} cannot be read ({error.strerror}): change its permissions.") from None
             content, complete = "unreadable", False  # load treats it as a corrupt image
-        total.update(f"{name}|{content}\n".encode(errors="surrogateescape"))
+        total.update(f"{name}|{content}\n".encode())
     try:
         if complete:  # a file may become readable again without a change of its size and time
             write_json(cache_folder() / "checksums.json", {**cache, signature: total.hexdigest()})

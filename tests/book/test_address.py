@@ -80,3 +80,23 @@ def test_the_readmes_badges_are_githubs_and_open_a_notebook_that_exists(tmp_path
         assert (home / opened).is_file()
     set_address(tmp_path, "https://example.org/a/b", "v2")
     assert "example.org" not in (tmp_path / "README.md").read_text()
+
+
+def test_what_a_lone_notebook_lacks_is_installed_and_torch_stays(monkeypatch):
+    from pgjr_book import colab
+
+    assert colab.missing() == []
+    installed = colab._version
+    absent = ("kornia", "myst-nb", "open_clip_torch")
+    monkeypatch.setattr(colab, "_version", lambda name: None if name in absent else installed(name))
+    commands = []
+
+    def run(command, check):
+        constraints = Path(command[command.index("-c") + 1]).read_text()
+        commands.append((command[-3:], constraints))
+
+    monkeypatch.setattr(colab.subprocess, "run", run)
+    colab.main()
+    ((requirements, constraints),) = commands
+    assert [line.split(">")[0] for line in requirements] == ["open_clip_torch", "kornia", "myst-nb"]
+    assert f"torch=={installed('torch')}\n" in constraints and f"numpy=={installed('numpy')}\n" in constraints

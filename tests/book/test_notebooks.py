@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pgjr_book import book as report
-from pgjr_book import runs
+from pgjr_book.execution import execute_notebook, notebook_parameters
+from pgjr_book.manifest import load_manifest
+from pgjr_book.toc import toc_notebooks
 from pgjr_lib.errors import PGJRError
 
 HERE = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def test_has_one_parameters_cell_of_plain_values_and_at_most_ten_code_cells(note
     name, content = notebook
     tagged = [c for c in code_cells(content) if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1
-    known = report.notebook_parameters(HERE / "notebooks" / f"{name}.ipynb")
+    known = notebook_parameters(HERE / "notebooks" / f"{name}.ipynb")
     assert known["profile"] == "published"
     assert all(isinstance(value, str | int | float | bool) for value in known.values())
     assert len(code_cells(content)) <= 10
@@ -60,35 +61,44 @@ def test_every_figure_has_an_alternative_text(notebook):
             assert len(cell["metadata"]["mystnb"]["image"]["alt"]) > 30
 
 
-def test_every_experiment_has_its_notebook_and_every_notebook_its_page():
-    pages = {path.stem for path in report.toc_notebooks(HERE)}
-    assert pages == {path.stem for path in NOTEBOOKS}
-    assert {e.notebook for e in runs.load_manifest(HERE / "experiments.yaml").experiments.values()} <= pages
+def test_every_notebook_is_a_page_and_in_the_manifest():
+    pages = {path.stem for path in toc_notebooks(HERE)}
+    assert pages == {path.stem for path in NOTEBOOKS} == set(load_manifest(HERE / "experiments.yaml").notebooks)
     assert yaml.safe_load((HERE / "_toc.yml").read_text())["root"] == "book/intro"
 
 
-def test_what_a_notebook_reads_is_made_before_it_runs():
-    names = runs.load_manifest().experiments
-    read = {p.stem: report.experiments_read(p, names) for p in (HERE / "notebooks").glob("*.ipynb")}
-    assert read["ledger"] == read["table-1"] == list(names) and read["figure-1"] == []
-    assert read["figure-7"] == ["components", "sensitivity", "gjr_temperature"]
-    assert read["table-6"] == ["priors", "clip_priors", "more_views"]
-    for name, entry in names.items():
-        assert name in read[entry.notebook]
-    for path in (HERE / "notebooks").glob("*.ipynb"):  # every call is one of the forms that are understood
-        for argument in re.findall(r"runs\.ensure\((\S+?),", path.read_text()):
-            assert argument in ("experiment", "name", "only_some_profiles") or argument.strip('\\"') in names, argument
+def test_it_reads_its_own_records_and_only_those_that_the_manifest_names(notebook):
+    """Every call is ``records_for("<this notebook>", profile)``, and every experiment taken from it is one of its own."""
+    name, content = notebook
+    source = "\n".join("".join(cell["source"]) for cell in code_cells(content))
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    reads = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "records_for"]
+    expected = load_manifest().reads(name)
+    assert len(reads) == bool(expected)
+    for call in reads:
+        assert [ast.unparse(argument) for argument in call.args] == [f"'{name}'", "profile"]
+    assert not re.search(r"\b(make|ensure|train|extract)\b", source)
+
+
+def test_notebooks_share_one_import(notebook):
+    _, content = notebook
+    first, *others = code_cells(content)
+    source = "\n".join("".join(cell["source"]) for cell in others)
+    book = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom) and n.module.startswith("pgjr_book")]
+    assert {node.module for node in book} <= {"pgjr_book.notebook"} and len(book) <= 1
+    reference = json.loads((HERE / "notebooks" / "figure-1.ipynb").read_text())
+    assert first["source"] == code_cells(reference)[0]["source"]  # where a lone copy finds the rest, the same in all
 
 
 def test_an_unknown_parameter_is_refused_with_the_nearest_name(tmp_path):
     path = HERE / "notebooks" / "figure-4.ipynb"
     with pytest.raises(PGJRError, match=r"no parameter 'profil': did you mean profile\?"):
-        report.execute_notebook(path, tmp_path / "out.ipynb", {"profil": "embedded"})
+        execute_notebook(path, tmp_path / "out.ipynb", {"profil": "embedded"})
     assert not (tmp_path / "out.ipynb").exists()
 
 
 def test_a_notebook_runs_alone_and_says_when_and_where(tmp_path):
-    report.execute_notebook(HERE / "notebooks" / "figure-1.ipynb", tmp_path / "out.ipynb", {"side": 96, "g_large": 16})
+    execute_notebook(HERE / "notebooks" / "figure-1.ipynb", tmp_path / "out.ipynb", {"side": 96, "g_large": 16})
     text = (tmp_path / "out.ipynb").read_text()
     made = json.loads(text)["metadata"]["pgjr"]
     assert made["seconds"] > 0 and made["parameters"] == {"side": 96, "g_large": 16}
@@ -103,6 +113,6 @@ def test_a_failing_notebook_leaves_no_output_but_its_cells(tmp_path):
     source = tmp_path / "figure-x.ipynb"
     source.write_text(json.dumps(content))
     with pytest.raises(PGJRError, match="figure-x.ipynb failed with RuntimeError: boom"):
-        report.execute_notebook(source, tmp_path / "out" / "figure-x.ipynb", {})
+        execute_notebook(source, tmp_path / "out" / "figure-x.ipynb", {})
     assert not (tmp_path / "out" / "figure-x.ipynb").exists()
     assert (tmp_path / "out" / "figure-x.failed.ipynb").exists()

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pgjr_book import book as report
-from pgjr_book import runs
+from pgjr_book.execution import notebook_parameters
+from pgjr_book.manifest import load_manifest
+from pgjr_book.toc import toc_notebooks
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "book").glob("*.md"))
@@ -47,15 +48,17 @@ def test_every_page_of_the_table_of_contents_is_there():
 
 
 def test_every_experiment_has_a_page():
-    pages = {path.stem for path in report.toc_notebooks(ROOT)}
-    assert {entry.notebook for entry in runs.load_manifest().experiments.values()} <= pages
+    pages = {path.stem for path in toc_notebooks(ROOT)}
+    manifest = load_manifest()
+    read = {name for notebook in pages for name in manifest.reads(notebook)}
+    assert read == set(manifest.experiments)
 
 
 def test_every_notebook_is_a_page_and_its_default_profile_trains_nothing():
-    pages = report.toc_notebooks(ROOT)
+    pages = toc_notebooks(ROOT)
     assert {p.name for p in pages} == {p.name for p in (ROOT / "notebooks").glob("*.ipynb")}
     for page in pages:
-        assert report.notebook_parameters(page)["profile"] == "published"
+        assert notebook_parameters(page)["profile"] == "published"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
@@ -81,7 +84,7 @@ def test_every_theorem_names_a_test_that_exists():
 
 def test_the_profiles_of_the_reproduce_page_are_those_of_the_manifest():
     named = set(re.findall(r"^\| `(\w+)`", text("reproduce.md"), flags=re.M))
-    assert named == set(runs.load_manifest().profiles)
+    assert named == set(load_manifest().profiles)
 
 
 # ---- what pages say ----
@@ -115,7 +118,7 @@ def test_the_papers_own_numbers_are_not_filled_in():
 def site(tmp_path_factory):
     """The published book, built as a reader would in a clone: plain `jupyter-book build`."""
     clone = tmp_path_factory.mktemp("clone")
-    for name in ("_config.yml", "_toc.yml", "experiments.yaml", "book", "notebooks", "pgjr_lib", "results", "tests"):
+    for name in ("_config.yml", "_toc.yml", "experiments.yaml", "book", "notebooks", "pgjr_lib", "pgjr_book", "results", "tests"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb*"))
         elif (ROOT / name).exists():

@@ -285,11 +285,9 @@ def test_the_guess_is_the_number_of_clouds(k):
     assert max(guess_k(points), key=worth)["k"] == k
 
 
-def test_a_folder_of_any_name_is_read(tmp_path):
-    """A name from an old archive need not be UTF-8."""
+def test_a_folder_whose_name_is_not_utf8_is_one_sentence(tmp_path, capsys):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
-    draw = np.random.default_rng(0)
-    for i in range(3):
-        Image.fromarray(draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    assert len(image_sets.checksum(f"images:{folder}")) == 64
+    Image.new("RGB", (8, 8)).save(folder / "0.png")
+    assert main(["cluster", str(folder), "--out", str(tmp_path / "out")]) == 2
+    assert "is not UTF-8, as tables and pages need: rename the folder." in capsys.readouterr().err

@@ -1,12 +1,11 @@
-"""Literature numbers: read with their sources, shown beside ours, never mixed up with the paper's."""
+"""Literature numbers: read with their sources, beside ours, never mixed up with the paper's."""
 
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_verdicts import record
 
-from pgjr_book.show import literature
+from pgjr_book.show import literature, render
 from pgjr_lib.errors import PGJRError
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -22,10 +21,13 @@ def paper():
     return literature.read(BOOK / "paper.csv")
 
 
-def ours(label, seed, nmi, dataset="cifar10", split="test"):
-    made = {**record("idfd", seed, nmi, dataset, split=split), "label": label}
-    made["data"] = {"name": dataset, "split": split, "count": 10_000, "note": ""}
-    return made
+@pytest.fixture
+def ours(synthetic):
+    def make(variant, seed, nmi, dataset="cifar10", split="test", **fields):
+        labels = {"idfd": "IDFD (no jigsaw)", "pixels": "k-means on pixels"}
+        return synthetic.record(variant, seed, nmi, dataset, split=split, label=labels.get(variant, variant), **fields)
+
+    return make
 
 
 def test_the_committed_tables_are_whole(published, paper):
@@ -33,30 +35,45 @@ def test_the_committed_tables_are_whole(published, paper):
     assert paper.empty and list(paper) == list(literature.COLUMNS)  # nothing is ascribed to the paper
 
 
-def test_ours_stand_first_and_weak_sources_fold_away(published, paper):
-    page = literature.main_results([ours("IDFD (no jigsaw)", s, 40 + s) for s in range(3)], published, paper)
+def test_ours_stand_first_and_weak_sources_fold_away(published, paper, ours):
+    page = literature.main_results([ours("idfd", s, 40 + s) for s in range(3)], published, paper)
     assert page.index("this book") < page.index("the paper") < page.index("PICA")
     assert "41.0 ± 1.0" in page and 'title="3 seeds, test, 10,000 images"' in page
     open_part, folded = page.split("numbers from aggregators")
     assert "user report" not in open_part and "user report" in folded and "TAC (no train)" in open_part
-    assert "not printed here" in open_part
+    assert "not printed here" in open_part and "ours: test, 10,000" in page
 
 
-def test_every_published_row_is_shown_once(published, paper):
+def test_every_published_number_appears_once(published, paper):
     page = literature.main_results([], published, paper)
     numbers = published[["nmi", "acc", "ari"]].notna().sum().sum()
     kept = published[published["dataset"].isin(["cifar10", "cifar20", "stl10", "imagenet-10", "imagenet-dogs", "tiny-imagenet"])]
-    shown = kept[["nmi", "acc", "ari"]].notna().sum().sum()
+    expected = kept[["nmi", "acc", "ari"]].notna().sum().sum()
     cells = pd.Series(page.split("<td>")).str.extract(r"^(\d+\.\d)</td>")[0].notna().sum()
-    assert cells == shown <= numbers
+    assert cells == expected <= numbers
 
 
-def test_cells_say_whether_the_split_is_the_same(published, paper):
-    records = [ours("IDFD (no jigsaw)", 0, 40.0), ours("k-means on pixels", 0, 9.0, split="all")]
-    table = literature.cells(records, published, paper).set_index(["method", "score"])
-    assert table.loc[("IDFD (no jigsaw)", "NMI"), "same split"] == "no"
-    assert table.loc[("k-means on pixels", "NMI"), "same split"] == "yes"
-    assert table.loc[("k-means on pixels", "NMI"), "difference"] == "+0.3"
+def test_sets_whose_labels_trained_a_prior_are_refused_in_its_rows(published, paper, ours):
+    page = literature.main_results([ours("pgjr", 0, 40, prior="class-name"), ours("idfd", 0, 40)], published, paper)
+    assert page.count('<td colspan="3"><em>prior saw these labels</em></td>') == 3  # one row, three sets
+    page = literature.main_results([ours("pgjr", 0, 40, prior="ViT-B-32-quickgelu/openai")], published, paper)
+    assert "prior saw these labels" not in page
+
+
+def test_several_splits_of_a_set_have_rows_of_their_own(published, paper, ours):
+    page = literature.main_results([ours("idfd", 0, 40), ours("idfd", 0, 50, split="train")], published, paper)
+    assert "IDFD (no jigsaw), test split" in page and "IDFD (no jigsaw), train split" in page
+    assert "ours: test, 10,000; train, 10,000" in page
+
+
+def test_a_comparison_says_whether_the_split_is_the_same(published, paper, ours):
+    records = [ours("idfd", 0, 40.0), ours("pixels", 0, 9.0, split="all")]
+    table = literature.comparison(records, published, paper).set_index(["method", "score"])
+    assert not table.loc[("IDFD (no jigsaw)", "NMI"), "same split"]
+    assert table.loc[("k-means on pixels", "NMI"), "same split"]
+    assert table.loc[("k-means on pixels", "NMI"), "difference"] == pytest.approx(0.3)
+    written = render.display(table.reset_index()).set_index(["method", "score"]).loc[("k-means on pixels", "NMI")]
+    assert written["difference"] == "+0.3" and written["same split"] == "yes" and written["our split"] == "all, 10,000"
 
 
 def test_a_filled_paper_column_appears(published, tmp_path):
@@ -79,3 +96,14 @@ def test_a_wrong_line_is_named(tmp_path, line, sentence):
     path.write_text("method,nmi\n")
     with pytest.raises(PGJRError, match="no column 'dataset'"):
         literature.read(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(PGJRError, match=r"published\.csv does not exist"):
+        literature.read(tmp_path / "published.csv")
+
+
+def test_names_of_the_literature_are_escaped(paper, published):
+    published.loc[0, "method"] = "<b>method</b>"
+    page = literature.main_results([], published, paper)
+    assert "<b>" not in page and "&lt;b&gt;method" in page

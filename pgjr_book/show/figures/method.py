@@ -43,6 +43,7 @@ def matrices(named: dict[str, np.ndarray]):
     for ax, (title, matrix) in zip(axes[0], named.items(), strict=True):
         seaborn.heatmap(matrix, vmin=-limit, vmax=limit, cmap="RdBu_r", square=True, cbar=False, ax=ax)
         ax.set(title=title, xlabel="grid j")
+        ax.tick_params(axis="y", rotation=0)
     axes[0, 0].set_ylabel("grid r")
     figure.colorbar(axes[0, 0].collections[0], ax=axes[0].tolist(), label="A", fraction=0.03)
     return figure

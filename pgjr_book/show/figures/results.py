@@ -111,7 +111,7 @@ def confusion(records: list[dict]):
         share = pd.DataFrame(counts / counts.sum(1, keepdims=True), index=class_names(record))
         seaborn.heatmap(share, vmin=0, vmax=1, cmap="cividis", square=True, cbar=False, ax=ax)
         ax.set(title=record["label"], xlabel="cluster")
-        ax.tick_params(axis="y", labelsize=8)
+        ax.tick_params(axis="y", labelsize=8, rotation=0)
     axes[0, 0].set_ylabel("class")
     figure.colorbar(axes[0, 0].collections[0], ax=axes[0].tolist(), label="share of the class", fraction=0.04)
     return titled(figure, names_of(records))
@@ -177,7 +177,9 @@ def sensitivity(records: list[dict], default: str):
         for x, seeds in enumerate(points):
             ax.plot([x] * len(seeds), seeds, ".", color=PALETTE[0], alpha=0.5)
         ordered = not any(isinstance(value, str) for value in values)  # words have no order that a line could follow
-        ax.plot(range(len(points)), [np.mean(seeds) for seeds in points], "-" if ordered else "_", color=PALETTE[0], ms=14)
+        ax.plot(
+            range(len(points)), [np.mean(seeds) for seeds in points], "-" if ordered else "_", color=PALETTE[0], ms=14
+        )
         if centre:
             ax.axhline(np.mean([verdicts.score(r) for r in centre]), color=PALETTE[1], ls=":", label=centre[0]["label"])
         ax.set(title=setting, xticks=range(len(values)), xticklabels=list(map(str, values)))

@@ -1,0 +1,46 @@
+"""The banner names what stands in for the paper's setting."""
+
+from pgjr_book.show.banner import banner_html, banner_text
+from pgjr_book.verdicts import on_papers_setting
+
+CLIP = {"prior": "ViT-B-32-quickgelu/openai", "dataset": "cifar10"}
+
+
+def record(note="", **changes) -> dict:
+    """The parts of a record that the banner reads."""
+    config = {"method": "pgjr", "prior": "class-name", "backbone": "resnet18", "epochs": 2000, "dataset": "digits"}
+    config |= {"limit": None} | changes
+    data = {"name": config["dataset"], "split": "all", "count": 1797, "note": note}
+    return {"config": config, "data": data, "weights": {"name": config["prior"]} if config["prior"] else None}
+
+
+def test_the_banner_names_what_stands_in():
+    text = banner_text([record(), record(method="gjr", prior=None, backbone="thin")])
+    assert text.startswith("A stand-in, not the paper’s setting")
+    for part in ("class-name prior in place of CLIP", "thin ResNet", "digits (all, 1,797 images)"):
+        assert part in text
+
+
+def test_the_banner_says_when_nothing_was_run_and_never_hides_another_setting():
+    assert "Nothing has been run" in banner_text([])
+    assert banner_text([record(**CLIP), record(method="gjr", prior=None, dataset="cifar10")]) == ""
+    assert "digits" in banner_text([record(**CLIP | {"dataset": "digits"})])
+    assert "cifar10" in banner_text([record(**CLIP, limit=500)])
+    assert "shorter training" in banner_text([record(method="gjr", prior=None, dataset="cifar10", epochs=20)])
+
+
+def test_the_banner_and_the_verdicts_mean_the_same_by_the_papers_setting():
+    for changes in ({}, {"limit": 500}, {"prior": "class-name"}, {"note": "re-encoded"}, {"dataset": "stl10"},
+                    {"method": "gjr", "prior": None, "epochs": 1999}, {"method": "gjr", "prior": None}):  # fmt: skip
+        one = record(**CLIP | changes)
+        assert (banner_text([one]) == "") == on_papers_setting(one), changes
+
+
+def test_controls_and_generated_sets_are_no_stand_in():
+    random = record(**CLIP | {"prior": "random:ViT-B-32-quickgelu/openai"})
+    assert banner_text([record(**CLIP), random]) == "" and "place of CLIP" not in banner_text([record(), random, record(**CLIP)][1:])
+    assert banner_text([record(**CLIP), record(method="gjr", prior=None, dataset="pieces", epochs=100)]) == ""
+
+
+def test_the_banner_is_escaped():
+    assert "&lt;b&gt;" in banner_html([record(prior="file:<b>")]) and "<b>" not in banner_html([record(prior="file:<b>")])

@@ -1,0 +1,121 @@
+"""Figures draw the numbers of their records."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from pgjr_book.show import figures, tables
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    figures.style.plt.close("all")
+
+
+def test_convergence_figure_has_a_line_for_every_method_in_every_panel(records):
+    figure = figures.convergence(records)
+    assert [len(ax.lines) for ax in figure.axes] == [2] * 6
+    line = figure.axes[0].lines[0]
+    assert line.get_xdata()[-1] == 20 and line.get_ydata()[-1] == pytest.approx(60)
+    assert figure._suptitle.get_text() == "digits"
+
+
+def test_seconds_are_drawn_of_runs_that_had_their_device_to_themselves(records):
+    shared = [{**r, "timings": {**r["timings"], "alone": r["config"]["seed"] == 0}} for r in records]
+    axes = figures.convergence(shared).axes
+    points = 100 * np.array([[row["nmi"] for row in r["history"]] for r in records[::2]])
+    assert np.allclose(axes[0].lines[0].get_ydata(), points.mean(0))
+    assert np.allclose(axes[3].lines[0].get_ydata(), points[0])  # the lower row: one seed of three
+    nobody = [{**r, "timings": {**r["timings"], "alone": False}} for r in records]
+    assert not figures.convergence(nobody).axes[3].lines
+    assert figures.story(nobody, nobody).axes[0].get_title() == "How fast, on no timed runs"
+
+
+def test_differences_figure_draws_each_interval(records):
+    table = tables.comparisons(records, [("with", "without")])
+    ax = figures.differences(table).axes[0]
+    assert list(ax.lines[0].get_xdata()) == table.loc[0, ["95 % interval low", "95 % interval high"]].tolist()
+    assert list(ax.lines[1].get_xdata()) == [table["NMI difference"][0]] and ax.get_title(loc="left") == "digits †"
+
+
+def test_panels_show_the_images_they_are_given():
+    image = np.random.default_rng(0).random((8, 8))
+    figure = figures.panels([[(image, "one", 4, 2), None], [(image, "two"), (image, "three")]])
+    panels = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in panels] == ["one", "two", "three"]
+    np.testing.assert_array_equal(panels[0].images[0].get_array(), image)
+
+
+def test_matrices_share_one_scale_around_zero():
+    small, large = np.array([[0.0, 1.0], [-1.0, 0.0]]), np.array([[0.0, 2.0], [-4.0, 0.0]])
+    first, second, bar = figures.matrices({"small": small, "large": large}).axes
+    assert first.collections[0].get_clim() == second.collections[0].get_clim() == (-4, 4) and bar.get_ylabel() == "A"
+    np.testing.assert_array_equal(np.asarray(second.collections[0].get_array()).reshape(2, 2), large)
+    assert second.yaxis_inverted()  # as a matrix is written
+
+
+def test_the_landscape_rings_the_lowest_inertia(synthetic):
+    landscape = {"inertia": [100.0, 100.5, 120.0], "acc": [0.40, 0.60, 0.20]}
+    ax = figures.landscape([{**synthetic.record("prior", 0, 40), "landscape": landscape}]).axes[0]
+    assert ax.lines[1].get_xdata()[0] == 100.0 and ax.lines[1].get_ydata()[0] == pytest.approx(40)
+
+
+def test_sensitivity_has_one_panel_a_setting(study):
+    drawn = [ax for ax in figures.sensitivity(study, "start").axes if ax.lines]
+    assert [ax.get_title() for ax in drawn] == ["τ1", "α"]
+    assert drawn[0].lines[2].get_ydata().tolist() == pytest.approx([41, 45])
+    assert [t.get_text() for t in drawn[0].get_xticklabels()] == ["0.1", "1"]
+    assert drawn[0].get_legend().get_texts()[0].get_text() == "start"
+
+
+def test_a_line_joins_numbers_and_never_words(study):
+    worded = [{**r, "value": "a word"} if r["panel"] == "α" else r for r in study]
+    numbers, words = (ax.lines for ax in figures.sensitivity(worded, "start").axes[:2])
+    assert numbers[2].get_linestyle() == "-" and words[2].get_linestyle() == "None"
+    without = figures.sensitivity([r for r in study if r["variant"] != "start"], "start")  # no dotted line, no legend
+    assert without.axes[0].get_legend() is None
+
+
+def test_distributions_draw_every_moment_of_every_method(synthetic):
+    frames = {str(epoch): {"x": [0.0, 1.0, 2.0], "y": [1.0, 0.0, epoch]} for epoch in (0, 5, 10)}
+    record = {**synthetic.record("gjr", 0, 40), "snapshots": {"labels": [0, 1, 1], "epochs": frames}}
+    figure = figures.distributions([record, {**record, "label": "IDFD"}])
+    assert len(figure.axes) == 6 and figure.axes[2].get_title() == "epoch 10"
+    assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 3
+    short = {**record, "snapshots": {"labels": [0, 1, 1], "epochs": {"0": frames["0"]}}}
+    figure = figures.distributions([record, short])  # a run of fewer epochs has fewer pictures
+    assert [ax.axison for ax in figure.axes] == [True, True, True, True, False, False]
+
+
+def test_clusters_are_drawn_with_their_images(synthetic):
+    counts = np.eye(10) * 10
+    exemplars = {"confusion": counts.tolist(), "nearest": [[0]] * 10, "farthest": [[1]] * 10}
+    record = {**synthetic.record("pgjr", 0, 40, "cifar10"), "exemplars": exemplars}
+    heat, bar = figures.confusion([record]).axes
+    np.testing.assert_array_equal(np.asarray(heat.collections[0].get_array()).reshape(10, 10), np.eye(10))
+    assert [t.get_text() for t in heat.get_yticklabels()][3] == "cat" and bar.get_ylabel() == "share of the class"
+    pictures = np.zeros((2, 3, 4, 4), dtype=np.uint8)
+    assert sum(len(ax.images) for ax in figures.exemplars(record, pictures).axes) == 20
+
+
+def test_the_story_draws_photographs_where_there_are_any(records):
+    names = {"with": ("gjr", "GJR"), "without": ("idfd", "IDFD (no jigsaw)")}
+
+    def of(name):
+        moved = [{**r, "config": {**r["config"], "dataset": name, "split": "test"}} for r in records]
+        return [{**r, "variant": names[r["variant"]][0], "label": names[r["variant"]][1]} for r in moved]
+
+    fast, level, gain = figures.story(of("digits") + of("cifar10"), of("digits") + of("cifar10")).axes
+    assert "cifar10" in fast.get_title() and len(fast.lines) == 2
+    assert [t.get_text() for t in gain.get_yticklabels()] == ["GJR, cifar10 (test)"]
+    assert [line.get_label() for line in level.lines] == ["cifar10 (test)"]
+    assert [t.get_text() for t in level.get_yticklabels()] == ["IDFD (no jigsaw)", "GJR"]
+    assert len(figures.story(of("digits"), of("digits")).axes[2].get_yticklabels()) == 1
+
+
+def test_a_figure_in_a_page_has_its_text_escaped():
+    page = figures.as_html(figures.panels([[(np.zeros((2, 2)), "x")]]), 'a "b" <c>')
+    assert 'alt="a &quot;b&quot; &lt;c&gt;"' in page and 'src="data:image/png;base64,' in page
