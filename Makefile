@@ -33,6 +33,7 @@ plan: .venv/installed  ## print the runs, hours and disk of PROFILE
 bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python benchmarks/loss.py
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/augment.py
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/head.py
 

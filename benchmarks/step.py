@@ -2,7 +2,7 @@
 
     python benchmarks/step.py
 
-Ours is ``training.fit`` itself: batches augmented by kornia on their device, channels_last, the single-pass loss,
+Ours is ``training.fit`` itself: batches augmented on their device, channels_last, the single-pass loss,
 in bf16 (autocast) and in fp32. The other is IDFD as one would write it from its description: PIL augmentation by
 torchvision in two workers, fp32, NCHW, torchvision's ResNet-18, the whole matrix of logits. All three run in turn,
 so that what else the machine does meets all of them. The plain loop is timed from its first batch on, which
