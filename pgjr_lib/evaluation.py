@@ -6,10 +6,10 @@ seeds, and their spread is reported apart from the spread over training seeds.
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
-from threadpoolctl import threadpool_limits
+
+from pgjr_lib.kmeans import Clustering, kmeans
 
 
 def _labels(truth, clusters) -> tuple[np.ndarray, np.ndarray]:
@@ -52,12 +52,36 @@ def normalise(features) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def cluster(features, k: int, seed: int = 0, n_init: int = 20, threads: int = 1) -> KMeans:
-    """Run k-means on the normalised features (N, d); the fitted model holds ``labels_`` and ``inertia_``.
+def cluster(features, k: int, seed: int = 0, n_init: int = 20, threads: int = 1, device="cpu") -> Clustering:
+    """Run k-means on the normalised features. Arguments and errors as :func:`kmeans_fits`."""
+    return kmeans(_points(features, k), k, [seed], n_init, threads=threads, device=device)[0]
+
+
+def kmeans_fits(
+    features, k: int, seeds: int = 5, n_init: int = 20, threads: int = 1, workers: int = 1, device="cpu"
+) -> list[Clustering]:
+    """Run k-means on the normalised features once for each seed 0, 1, ..., ``seeds`` - 1.
+
+    Args:
+        features: (N, d) plain features.
+        k: number of clusters.
+        seeds: number of k-means seeds; each takes the best of ``n_init`` starts.
+        threads: number of threads k-means may use in a process.
+        workers: number of processes that share the starts, with one thread each; a pool is started only where it
+            saves time. The result does not depend on it.
+        device: scikit-learn runs on ``cpu``, torch on any other device, where all starts of a seed run at once. The
+            clusterings say which in ``implementation``.
+
+    Returns:
+        The clusterings of the seeds in order, for :func:`scores_of` and :func:`exemplars_of`.
 
     Raises:
-        ValueError: k < 1, k > N, or features that are not finite.
+        ValueError: k < 1, k > N, features that are not finite, or several workers with several threads each.
     """
+    return kmeans(_points(features, k), k, range(seeds), n_init, threads=threads, workers=workers, device=device)
+
+
+def _points(features, k: int) -> np.ndarray:
     features = normalise(features)
     if not 1 <= k <= len(features):
         raise ValueError(
@@ -65,30 +89,64 @@ def cluster(features, k: int, seed: int = 0, n_init: int = 20, threads: int = 1)
         )
     if not np.isfinite(features).all():
         raise ValueError("The features are not finite: lower the learning rate or check the images.")
-    with threadpool_limits(limits=threads):  # k-means' sums, and so its optima, depend on the thread count
-        return KMeans(k, n_init=n_init, random_state=seed).fit(features)
+    return features
 
 
-def landscape(features, labels, k: int | None = None, starts: int = 100, threads: int = 1) -> dict:
+def scores_of(fits: list[Clustering], labels) -> dict[str, list[float]]:
+    """Score clusterings against the (N,) integer classes.
+
+    Returns:
+        ``acc``, ``nmi``, ``ari`` in [0, 1] and ``inertia``, each a list with one number for each clustering.
+    """
+    return {
+        "acc": [accuracy(labels, fit.labels_) for fit in fits],
+        "nmi": [nmi(labels, fit.labels_) for fit in fits],
+        "ari": [ari(labels, fit.labels_) for fit in fits],
+        "inertia": [fit.inertia_ for fit in fits],
+    }
+
+
+def kmeans_scores(
+    features, labels, k: int | None = None, seeds: int = 5, n_init: int = 20, threads: int = 1, workers: int = 1,
+    device="cpu",
+) -> dict[str, list[float]]:  # fmt: skip
+    """Cluster ``seeds`` times and score each clustering.
+
+    Args:
+        features, seeds, n_init, threads, workers, device: as in :func:`kmeans_fits`.
+        labels: (N,) integer classes, used for scoring only.
+        k: number of clusters; None takes the number of classes.
+
+    Returns:
+        As :func:`scores_of`.
+    """
+    k = len(np.unique(labels)) if k is None else k
+    return scores_of(kmeans_fits(features, k, seeds, n_init, threads, workers, device), labels)
+
+
+def landscape(
+    features, labels, k: int | None = None, starts: int = 100, threads: int = 1, workers: int = 1, device="cpu"
+) -> dict[str, list[float]]:
     """Run many single k-means starts on the same features, to compare inertia with ACC.
 
     Args:
-        features, labels, k, threads: as in :func:`kmeans_scores`.
+        features, labels, k, threads, workers, device: as in :func:`kmeans_scores`.
         starts: number of starts, with seeds 0, 1, ...; the protocol takes the best of 20 instead.
 
     Returns:
         ``inertia`` and ``acc`` (in [0, 1]), each a list with one number for each start.
     """
     k = len(np.unique(labels)) if k is None else k
-    fits = [cluster(features, k, seed, 1, threads) for seed in range(starts)]
-    return {"inertia": [float(fit.inertia_) for fit in fits], "acc": [accuracy(labels, fit.labels_) for fit in fits]}
+    fits = kmeans_fits(features, k, starts, 1, threads, workers, device)
+    return {"inertia": [fit.inertia_ for fit in fits], "acc": [accuracy(labels, fit.labels_) for fit in fits]}
 
 
-def exemplars(features, labels, count: int, k: int | None = None, threads: int = 1) -> dict:
-    """Describe one clustering (seed 0): its confusion matrix and the images nearest to and farthest from its centres.
+def exemplars_of(fit: Clustering, features, labels, count: int) -> dict:
+    """Describe a clustering: its confusion matrix and the images nearest to and farthest from its centres.
 
     Args:
-        features, labels, k, threads: as in :func:`kmeans_scores`.
+        fit: a clustering of ``features``.
+        features, labels: as in :func:`kmeans_scores`.
         count: number of images to name for each cluster.
 
     Returns:
@@ -96,14 +154,12 @@ def exemplars(features, labels, count: int, k: int | None = None, threads: int =
         ``nearest`` and ``farthest``: for each column, the rows of ``features`` nearest to and farthest from its
         centre.
     """
-    k = len(np.unique(labels)) if k is None else k
-    kmeans = cluster(features, k, 0, threads=threads)
-    table = contingency_matrix(np.asarray(labels), kmeans.labels_)
+    table = contingency_matrix(np.asarray(labels), fit.labels_)
     matched = linear_sum_assignment(-table)[1].tolist()
     order = [*matched, *(c for c in range(table.shape[1]) if c not in matched)]
-    names = np.unique(kmeans.labels_)
-    distance = kmeans.transform(normalise(features)).min(1)
-    sorted_rows = [np.flatnonzero(kmeans.labels_ == names[c]) for c in order]
+    names = np.unique(fit.labels_)
+    distance = fit.transform(normalise(features)).min(1)
+    sorted_rows = [np.flatnonzero(fit.labels_ == names[c]) for c in order]
     sorted_rows = [rows[np.argsort(distance[rows], kind="stable")].tolist() for rows in sorted_rows]
     return {
         "confusion": table[:, order].tolist(),
@@ -112,25 +168,7 @@ def exemplars(features, labels, count: int, k: int | None = None, threads: int =
     }
 
 
-def kmeans_scores(features, labels, k: int | None = None, seeds: int = 5, n_init: int = 20, threads: int = 1) -> dict:
-    """Cluster ``seeds`` times and score each clustering.
-
-    Args:
-        features: (N, d) plain features.
-        labels: (N,) integer classes, used for scoring only.
-        k: number of clusters; None takes the number of classes.
-        seeds: number of k-means seeds 0, 1, ...; each takes the best of ``n_init`` starts.
-        threads: number of threads k-means may use.
-
-    Returns:
-        ``acc``, ``nmi``, ``ari`` in [0, 1] and ``inertia``, each a list with one number for each seed.
-    """
+def exemplars(features, labels, count: int, k: int | None = None, threads: int = 1) -> dict:
+    """Cluster with seed 0, the first seed of :func:`kmeans_scores`, and return :func:`exemplars_of` it."""
     k = len(np.unique(labels)) if k is None else k
-    scores: dict[str, list[float]] = {"acc": [], "nmi": [], "ari": [], "inertia": []}
-    for seed in range(seeds):
-        kmeans = cluster(features, k, seed, n_init, threads)
-        scores["acc"].append(accuracy(labels, kmeans.labels_))
-        scores["nmi"].append(nmi(labels, kmeans.labels_))
-        scores["ari"].append(ari(labels, kmeans.labels_))
-        scores["inertia"].append(float(kmeans.inertia_))
-    return scores
+    return exemplars_of(cluster(features, k, threads=threads), features, labels, count)

@@ -6,7 +6,20 @@ import math
 import numpy as np
 import pytest
 
-from pgjr_lib.evaluation import accuracy, ari, cluster, exemplars, kmeans_scores, landscape, nmi, normalise
+from pgjr_lib import evaluation
+from pgjr_lib.evaluation import (
+    accuracy,
+    ari,
+    cluster,
+    exemplars,
+    exemplars_of,
+    kmeans_fits,
+    kmeans_scores,
+    landscape,
+    nmi,
+    normalise,
+    scores_of,
+)
 
 TRUTH = [0, 0, 0, 1, 1, 1]
 
@@ -133,3 +146,14 @@ def test_exemplars_are_matched_to_classes_and_ordered_by_distance():
     assert [rows[0] // 3 for rows in found["nearest"]] == [1, 2, 0]
     found = exemplars(points, labels, 2, k=4)
     assert np.array(found["confusion"]).shape == (3, 4) and np.sum(found["confusion"]) == 9
+
+
+def test_one_set_of_fits_gives_the_scores_and_the_exemplars(monkeypatch):
+    rng = np.random.default_rng(0)
+    features, labels = rng.standard_normal((90, 5)), np.arange(90) % 4
+    scores, described = kmeans_scores(features, labels, seeds=3), exemplars(features, labels, 2)
+    assert scores["nmi"] == [nmi(labels, cluster(features, 4, seed).labels_) for seed in range(3)]
+    fits = kmeans_fits(features, 4, 3)
+    monkeypatch.setattr(evaluation, "kmeans", None)  # nothing is clustered from here on
+    assert scores_of(fits, labels) == scores and exemplars_of(fits[0], features, labels, 2) == described
+    assert set(scores) == {"acc", "nmi", "ari", "inertia"} and {len(numbers) for numbers in scores.values()} == {3}
