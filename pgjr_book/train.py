@@ -14,6 +14,7 @@ from pgjr_lib import data, evaluation
 from pgjr_lib.augment import Augment, plain
 from pgjr_lib.controls import build_jigsaw
 from pgjr_lib.data.sets import SETS
+from pgjr_lib.devices import workers
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import GJR
@@ -58,20 +59,22 @@ def compute(
     """
     memory.reset_peak(device)
     if run.method in ("pixels", "prior"):
-        result = _baseline(run, inputs)
+        result = _baseline(run, inputs, device)
     else:
         result = _trained(run, inputs, device, checkpoint, identity)
     return {**result, "peak_memory_mb": memory.peak_mb(device)}
 
 
-def curve_scores(points: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def curve_scores(points: np.ndarray, labels: np.ndarray, device="cpu") -> dict[str, float]:
     """Score (N, d) features for a curve: one k-means of 10 restarts on a fixed subset of at most 5,000.
 
     Returns:
         ``acc``, ``nmi`` and ``ari`` in [0, 1].
     """
     subset = np.random.default_rng(0).permutation(len(points))[:CURVE_SAMPLES]
-    scores = evaluation.kmeans_scores(points[subset], labels[subset], len(np.unique(labels)), 1, CURVE_RESTARTS)
+    scores = evaluation.kmeans_scores(
+        points[subset], labels[subset], len(np.unique(labels)), 1, CURVE_RESTARTS, workers=workers(), device=device
+    )
     return {name: scores[name][0] for name in ("acc", "nmi", "ari")}
 
 
@@ -101,7 +104,7 @@ def _options(kind: type, run: RunConfig, **others):
     return kind(**{field.name: getattr(run, field.name) for field in fields(kind) if field.name not in others}, **others)
 
 
-def _baseline(run: RunConfig, inputs) -> dict:
+def _baseline(run: RunConfig, inputs, device: str) -> dict:
     """k-means on pixels, or on the prior's plain features and the protocol's variants of them."""
     started, variants = time.perf_counter(), {}
     if run.method == "pixels":
@@ -111,12 +114,10 @@ def _baseline(run: RunConfig, inputs) -> dict:
         variants["standardised"] = (points - points.mean(0)) / np.maximum(points.std(0), 1e-6)
         if len(inputs.view_embeddings):
             variants["view_mean"] = inputs.view_embeddings.float().mean(0).numpy()
-    scores = {
-        name: evaluation.kmeans_scores(features, labels, seeds=run.kmeans_seeds)
-        for name, features in {"plain": points, **variants}.items()
-    }
+    fits = {name: _fits(run, features, labels, device) for name, features in {"plain": points, **variants}.items()}
+    scores = {name: evaluation.scores_of(clusterings, labels) for name, clusterings in fits.items()}
     timings = {"train_s": 0.0, "evaluate_s": time.perf_counter() - started}
-    return {"history": [], "scores": scores, "timings": timings, **_details(run, points, labels)}
+    return {"history": [], "scores": scores, "timings": timings, **_details(run, points, labels, fits["plain"])}
 
 
 def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, identity: str) -> dict:
@@ -140,7 +141,7 @@ def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, ident
             return {}
         started = time.perf_counter()
         points = embed(model, source).numpy()
-        scores = curve_scores(points, labels) if due else {}
+        scores = curve_scores(points, labels, device) if due else {}
         seconds = time.perf_counter() - started
         snapshots.keep(epoch, points)
         last.update(epoch=epoch, points=points)
@@ -159,18 +160,26 @@ def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, ident
             history = fit(model, source, bank, options, **how)
     started = time.perf_counter()
     points = last["points"] if last.get("epoch") == run.epochs else embed(model, source).numpy()
-    scores = {"plain": evaluation.kmeans_scores(points, labels, seeds=run.kmeans_seeds)}
+    fits = _fits(run, points, labels, device)
+    scores = {"plain": evaluation.scores_of(fits, labels)}
     if run.method in CNNS:  # IDFD is scored on its memory bank
-        scores["bank"] = evaluation.kmeans_scores(bank.vectors.cpu().numpy(), labels, seeds=run.kmeans_seeds)
+        scores["bank"] = evaluation.scores_of(_fits(run, bank.vectors.cpu().numpy(), labels, device), labels)
     evaluate_s = sum(row.get("evaluate_s", 0.0) for row in history) + time.perf_counter() - started
     timings = {"train_s": history[-1]["seconds"], "evaluate_s": evaluate_s}
-    return {"history": history, "scores": scores, "timings": timings, **_details(run, points, labels),
+    return {"history": history, "scores": scores, "timings": timings, **_details(run, points, labels, fits),
             "snapshots": snapshots.coordinates()}  # fmt: skip
 
 
-def _details(run: RunConfig, points: np.ndarray, labels: np.ndarray) -> dict:
+def _fits(run: RunConfig, points: np.ndarray, labels: np.ndarray, device: str) -> list:
+    """Cluster (N, d) features by the protocol, once for each k-means seed."""
+    return evaluation.kmeans_fits(points, len(np.unique(labels)), run.kmeans_seeds, workers=workers(), device=device)
+
+
+def _details(run: RunConfig, points: np.ndarray, labels: np.ndarray, fits: list) -> dict:
     """Return what the run records besides its scores, None where it does not ask for it."""
+    starts = {"starts": run.landscape, "workers": workers()}
     return {
-        "landscape": evaluation.landscape(points, labels, starts=run.landscape) if run.landscape else None,
-        "exemplars": evaluation.exemplars(points, labels, run.exemplars) if run.exemplars else None,
+        "kmeans": fits[0].implementation,
+        "landscape": evaluation.landscape(points, labels, **starts) if run.landscape else None,
+        "exemplars": evaluation.exemplars_of(fits[0], points, labels, run.exemplars) if run.exemplars else None,
     }

@@ -1,4 +1,6 @@
-"""Which device to use, and the half precision that it is fast at."""
+"""Which device to use, the half precision that it is fast at, and how many processes may work side by side."""
+
+import os
 
 import torch
 
@@ -6,6 +8,14 @@ import torch
 def default_device() -> str:
     """Return ``cuda`` where there is a CUDA device, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def workers() -> int:
+    """Return the number of processes of one thread that may work at once: ``OMP_NUM_THREADS``, else the cores at hand."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    if chosen.isdigit() and int(chosen):
+        return int(chosen)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fast_half(device) -> torch.dtype | None:

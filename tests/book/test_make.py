@@ -119,11 +119,11 @@ def test_a_killed_run_ends_in_the_same_record(record, tmp_path, monkeypatch):
 
     calls = []
 
-    def dies(points, labels):
+    def dies(points, labels, device):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return curve(points, labels)
+        return curve(points, labels, device)
 
     curve = module.curve_scores
     monkeypatch.setattr(module, "curve_scores", dies)
@@ -275,7 +275,7 @@ def test_the_seconds_of_evaluation_are_those_of_evaluation(method, tiny, monkeyp
     monkeypatch.setattr(snapshots, "tsne", clock.turning(snapshots.tsne, 1000))
     monkeypatch.setattr(evaluation, "landscape", clock.turning(evaluation.landscape, 5000))
     monkeypatch.setattr(train, "embed", clock.turning(train.embed, 0.25))
-    monkeypatch.setattr(evaluation, "kmeans_scores", clock.turning(evaluation.kmeans_scores, 1))
+    monkeypatch.setattr(evaluation, "kmeans_fits", clock.turning(evaluation.kmeans_fits, 1))
     run = RunConfig(**tiny | {"method": method, "epochs": 2, "snapshots": 1, "landscape": 2})
     timings = train.compute(run, train.load_images(run))["timings"]
     batches, curves = 3, 3  # 96 images in batches of 32; epochs 0, 1 and 2
