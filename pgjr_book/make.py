@@ -15,7 +15,7 @@ from pgjr_book.run_config import RESULTS_VERSION, RunConfig
 from pgjr_lib import data
 from pgjr_lib.data.sets import SETS
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors.config import FeatureConfig
+from pgjr_lib.priors.config import FORMAT, FeatureConfig
 from pgjr_lib.priors.names import at_hand
 from pgjr_lib.priors.supervision import refuse_seen
 
@@ -232,7 +232,8 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
     alone = alone and not checkpoint.exists()  # whatever stopped the run, its seconds are no longer those of one machine
     result = train.compute(config, inputs, device=device, checkpoint=checkpoint, identity=run_key)
     record = {
-        "key": run_key, "config": config.model_dump(), "results_version": RESULTS_VERSION, **result,
+        "key": run_key, "config": config.model_dump(), "results_version": RESULTS_VERSION,
+        "feature_format": FORMAT if features else None, **result,
         "data": {name: described[name] for name in ("name", "split", "count", "classes", "checksum", "note")},
         "weights": weights, "provenance": origin,
     }  # fmt: skip
@@ -347,10 +348,10 @@ def _fetched(prior: str, optional: bool = False) -> bool:
 
 def _committed(manifest: Manifest, profile: str, name: str) -> list[tuple[VariantRun, Path]]:
     """Return an experiment's runs that have a committed record, with its file; of each set, one profile's only."""
-    pairs, owners, published = [], {}, records.published_records(home() / "results")
+    pairs, owners, shown = [], {}, records.Shown(home() / "results")
     for source in manifest.profiles[profile].records:
         for run in variant_runs(manifest, source, name):
-            path = published.get(run.config.hash())
+            path = shown.record(run.config)
             if path and owners.setdefault((run.config.dataset, run.config.split), source) == source:
                 pairs.append((run, path))
     return pairs

@@ -1,22 +1,25 @@
 """Run records: their keys, where they lie, and the only place that reads and writes them.
 
-A run's key hashes what its result depends on: the fields its method reads, the checksums of data and weights, and
-``RESULTS_VERSION``. A run is computed once and found again by its key; a run that fails leaves no record.
+A run's key hashes what its result depends on: the fields its method reads, the checksums of data and weights, the
+format of the features, and ``RESULTS_VERSION``. A run is computed once and found again by its key; a run that fails leaves no record.
 Nothing here imports torch or uses a network.
 """
 
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from pgjr_book.run_config import RESULTS_VERSION, RunConfig, digest
 from pgjr_lib import data
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors.config import FeatureConfig, feature_key
-from pgjr_lib.priors.names import prior_checksum
+from pgjr_lib.priors.config import FORMAT, FeatureConfig, feature_key
+from pgjr_lib.priors.names import at_hand, prior_checksum
 from pgjr_lib.storage import read_json, write_json
 
-PARTS = ("key", "config", "history", "scores", "provenance", "data")  # what every reader relies on
+PARTS = ("key", "config", "results_version", "history", "scores", "provenance", "data")  # what every reader relies on
 
 
 def key(run: RunConfig) -> str:
@@ -25,8 +28,8 @@ def key(run: RunConfig) -> str:
     Raises:
         PGJRError: data or weights are not here, so that their checksums are unknown.
     """
-    weights = prior_digest(run.prior) if run.features() else None
-    return digest(run.relevant(), data_digest(run), weights, RESULTS_VERSION)
+    features = (prior_digest(run.prior), FORMAT) if run.features() else None
+    return digest(run.relevant(), data_digest(run), features, RESULTS_VERSION)
 
 
 def record_path(run: RunConfig, root: Path) -> Path:
@@ -86,17 +89,87 @@ def read_record(path: Path) -> dict:
     return record
 
 
-def published_records(folder: Path) -> dict[str, Path]:
-    """Return the committed records in ``folder``: hash of a run's config -> file, the newest where there are several.
+@dataclass(frozen=True)
+class Published:
+    """What a page must know of a committed record before it shows it.
+
+    Attributes:
+        path: its file.
+        place: dataset, split and limit of its images.
+        prior: name of its prior; None for methods that read pixels.
+        data, weights: checksums.
+        version: ``RESULTS_VERSION`` of the code that made it.
+        feature_format: FORMAT of its features; None for methods that read pixels, and before records had it.
+        started: time, as ISO 8601.
+    """
+
+    path: Path
+    place: tuple[str, str, int | None]
+    prior: str | None
+    data: str
+    weights: str | None
+    version: int
+    feature_format: int | None
+    started: str
+
+    @property
+    def age(self) -> tuple[int, str]:
+        """Sort key: newer code first decides, then time."""
+        return self.version, self.started
+
+
+def published_records(folder: Path) -> dict[str, list[Published]]:
+    """Return the committed records in ``folder`` by the identity of their configuration.
 
     Raises:
         PGJRError: a file in the folder is no record.
     """
-    return dict(_published(folder, folder.stat().st_mtime_ns)) if folder.is_dir() else {}
+    return _published(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
 
 
 @lru_cache(maxsize=1)
-def _published(folder: Path, _changed: int) -> dict[str, Path]:
-    provenances = [(read_record(path)["provenance"], path) for path in folder.glob("*.json")]
-    newest_last = sorted(provenances, key=lambda pair: pair[0]["started"])
-    return {provenance["config_hash"]: path for provenance, path in newest_last}
+def _published(folder: Path, _changed: int) -> dict[str, list[Published]]:
+    index: dict[str, list[Published]] = {}
+    for path in sorted(folder.glob("*.json")):
+        record = read_record(path)
+        try:
+            config = RunConfig.model_validate(record["config"])
+            reads = config.features() is not None
+            entry = Published(
+                path, (config.dataset, config.split, config.limit), config.prior if reads else None,
+                record["data"]["checksum"], record["weights"]["checksum"] if reads else None, record["results_version"],
+                record.get("feature_format"), record["provenance"]["started"],
+            )  # fmt: skip
+        except (ValidationError, LookupError, TypeError) as error:
+            raise PGJRError(f"{path} is no record of a run of this code ({type(error).__name__}): move it away.") from None
+        index.setdefault(config.identity(), []).append(entry)
+    return index
+
+
+class Shown:
+    """Choose the committed record that a page shows for a run, or none.
+
+    Records of one page must be comparable. So all records of a set are made from the same data, all of a prior with the
+    same weights (this machine's, where they are here), and records of this version of the code precede earlier ones.
+    """
+
+    def __init__(self, folder: Path):
+        self.published = published_records(folder)
+        entries = sorted((entry for group in self.published.values() for entry in group), key=lambda entry: entry.age)
+        self.data = {entry.place: entry.data for entry in entries}  # of the newest record
+        self.weights = {entry.prior: entry.weights for entry in entries}
+        self.weights |= {prior: prior_digest(prior) for prior in self.weights if prior and at_hand(prior)}
+
+    def record(self, run: RunConfig) -> Path | None:
+        """Return the file of the newest comparable record of ``run``."""
+        fitting = [entry for entry in self.published.get(run.identity(), ()) if self._fits(entry)]
+        return max(fitting, key=lambda entry: entry.age).path if fitting else None
+
+    def _fits(self, entry: Published) -> bool:
+        current = entry.version == RESULTS_VERSION
+        formats = (FORMAT,) if current and entry.prior else (None, entry.feature_format)
+        return (
+            entry.data == self.data[entry.place]
+            and entry.weights == self.weights[entry.prior]
+            and entry.feature_format in formats
+        )

@@ -101,6 +101,10 @@ class RunConfig(Strict):
         names = [name for name in READS[self.method] if name not in EXTRAS or getattr(self, name)]
         return {name: getattr(self, name) for name in ("method", *names)}
 
+    def identity(self) -> str:
+        """Return 16 hexadecimal digits over :meth:`relevant`, the same for every version of the code."""
+        return digest(self.relevant())
+
     def hash(self) -> str:
         """Return 16 hexadecimal digits over :meth:`relevant` and ``RESULTS_VERSION``."""
         return digest(self.relevant(), RESULTS_VERSION)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgjr_book.run_config import CNNS
+from pgjr_book.run_config import CNNS, RESULTS_VERSION
 from pgjr_book.stats import decide, holm_levels, matched, p_value, paired_interval
 from pgjr_lib.data.sets import PAPER_SETS
 from pgjr_lib.errors import PGJRError
@@ -77,15 +77,19 @@ CLAIMS = (
 
 @dataclass(frozen=True, order=True)
 class ScoredSet:
-    """A data set and the split of it that a run used. Every number belongs to one."""
+    """A data set and the split of it that a run used. Every number belongs to one.
+
+    What earlier code made stands apart from what this code made, and is never paired with it.
+    """
 
     dataset: str
     split: str
+    earlier: bool = False
 
 
 def scored_set(record: dict) -> ScoredSet:
-    """Return the data set and the split of a record."""
-    return ScoredSet(record["config"]["dataset"], record["config"]["split"])
+    """Return the data set and the split of a record, and whether earlier code made it."""
+    return ScoredSet(record["config"]["dataset"], record["config"]["split"], record["results_version"] < RESULTS_VERSION)
 
 
 def score(record: dict, metric: str = "nmi") -> float:

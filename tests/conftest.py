@@ -32,12 +32,13 @@ def synthetic() -> SimpleNamespace:
 def _record(method, seed, nmi, dataset="digits", history=(), extract=0.0, variant=None, label=None, panel=None, value=None,
             **fields) -> dict:  # fmt: skip
     """A record with the parts that tables and verdicts read. The variant is the method, or pgjr-no-jigsaw."""
-    from pgjr_book.run_config import RunConfig
+    from pgjr_book.run_config import RESULTS_VERSION, RunConfig
 
     config = RunConfig(method=method, dataset=dataset, seed=seed, **{"split": "all", **fields}).model_dump()
     off = method == "pgjr" and config["jigsaw"] == "off"
     return {
         "key": f"{method}{dataset}{seed}{sorted(fields.items())}", "config": config,
+        "results_version": RESULTS_VERSION,
         "variant": variant or ("pgjr-no-jigsaw" if off else method), "label": label or variant or method,
         "panel": panel, "value": value,
         "history": [{"epoch": e, "seconds": s, "nmi": v, "acc": v, "ari": v} for e, s, v in history],

@@ -3,7 +3,7 @@
 import html
 
 from pgjr_book.show.sentences import CNNS
-from pgjr_book.verdicts import departures
+from pgjr_book.verdicts import departures, scored_set
 from pgjr_lib.data.sets import SETS
 
 
@@ -28,7 +28,8 @@ def banner_text(records: list[dict]) -> str:
         parts.append(f"{' and '.join(map(_cnn_name, cnns))} in place of the full one")
     if departed["epochs"]:
         parts.append("shorter training")
-    return f"A stand-in, not the paper’s setting: {', '.join([*parts, ''])}on {', '.join(_data_names(records))}."
+    earlier = " Sets marked ° were run by earlier code." if any(scored_set(record).earlier for record in records) else ""
+    return f"A stand-in, not the paper’s setting: {', '.join([*parts, ''])}on {', '.join(_data_names(records))}.{earlier}"
 
 
 def banner_html(records: list[dict]) -> str:

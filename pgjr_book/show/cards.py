@@ -10,16 +10,16 @@ from pgjr_book.show.templates import fill
 
 def cards(records: dict[str, list[dict]]) -> str:
     """Return one card a claim as HTML, from the records of each experiment."""
-    rows, datasets = [], set()
+    rows, places = [], set()
     for row in verdicts.ledger(records):
         own = records.get(row.claim.experiment, [])
         basis = [record for record in own if verdicts.on_papers_setting(record)] or own
         text = observation(row.claim.number, basis)
         if text:
-            datasets |= {record["config"]["dataset"] for record in basis}
+            places |= set(map(verdicts.scored_set, basis))
         rows.append({
             "number": row.claim.number, "statement": row.claim.statement,
             "verdicts": {"the paper’s setting": on_paper(row.paper), "our stand-in": on_stand_in(row.stand_in)},
             "observation": text, "evidence": evidence_lines(row.claim.number, row.evidence),
         })  # fmt: skip
-    return fill("cards.html", cards=rows, marks=Markup(explained(datasets)))
+    return fill("cards.html", cards=rows, marks=Markup(explained(places)))

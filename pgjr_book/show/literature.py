@@ -8,9 +8,10 @@ from markupsafe import Markup
 
 from pgjr_book import verdicts
 from pgjr_book.show.groups import by_set, by_set_and_variant
-from pgjr_book.show.sets import explained, mark
+from pgjr_book.show.sets import EARLIER, explained, mark
 from pgjr_book.show.tables import METRICS, mean_sd
 from pgjr_book.show.templates import fill
+from pgjr_book.verdicts import ScoredSet, scored_set
 from pgjr_lib.data.sets import PAPER_SETS, SETS
 from pgjr_lib.errors import PGJRError
 
@@ -65,13 +66,13 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
     ]
     return fill(
         "literature.html",
-        heads=[{"name": f"{name} {mark(name)}".rstrip(), "ours": _used(records, name)} for name in datasets],
+        heads=[{"name": f"{name} {_signs(records, name)}".rstrip(), "ours": _used(records, name)} for name in datasets],
         datasets=datasets,
         metrics=[metric.upper() for metric in METRICS],
         groups=groups,
         folded=[("aggregators and user reports", _literature_rows(published[folded]))],
         folded_numbers=int(folded.sum()),
-        marks=Markup(explained(datasets)),
+        marks=Markup(explained({*map(scored_set, records), *(ScoredSet(name, "all") for name in datasets)})),
     )
 
 
@@ -137,3 +138,9 @@ def _used(records: list[dict], dataset: str) -> str:
     """Name the splits and counts of our runs on a data set."""
     data = {(r["data"]["split"], r["data"]["count"]) for r in records if r["config"]["dataset"] == dataset}
     return "; ".join(f"{split}, {count:,}" for split, count in sorted(data))
+
+
+def _signs(records: list[dict], dataset: str) -> str:
+    """Return the marks of a data set, of which Table 2 may show several splits in one block."""
+    earlier = any(scored_set(record).earlier for record in records if record["config"]["dataset"] == dataset)
+    return mark(dataset) + (EARLIER if earlier else "")

@@ -125,7 +125,7 @@ def table(frame: pd.DataFrame, name: str) -> str:
 
 def marks(frame: pd.DataFrame) -> str:
     """Explain the marks of a frame's sets, as HTML."""
-    return explained(value.dataset for value in frame.get("set", ()) if isinstance(value, ScoredSet))
+    return explained(value for value in frame.get("set", ()) if isinstance(value, ScoredSet))
 
 
 def csv_link(text: str, name: str) -> str:

@@ -12,21 +12,30 @@ def mark(dataset: str) -> str:
     return SETS[dataset].mark if dataset in SETS else ""
 
 
-def set_name(where: ScoredSet) -> str:
+EARLIER = "°"
+SIGNS = {**MARKS, EARLIER: "made by earlier code, whose numbers this code need not give again."}
+
+
+def plain_name(where: ScoredSet) -> str:
     """Name a set with its split, "cifar10 (test)". A set outside the paper that is used whole needs no split."""
     whole = where.split == "all" and where.dataset not in PAPER_SETS
     return where.dataset if whole else f"{where.dataset} ({where.split})"
 
 
+def set_name(where: ScoredSet) -> str:
+    """Name a set with its split, and with "°" where earlier code made the runs."""
+    return f"{plain_name(where)}{EARLIER if where.earlier else ''}"
+
+
 def marked(where: ScoredSet) -> str:
-    """Name a set with its split and its mark."""
+    """Name a set with its split and its marks."""
     return f"{set_name(where)} {mark(where.dataset)}".rstrip()
 
 
-def explained(datasets: Iterable[str]) -> str:
-    """Explain the marks of some data sets, as HTML."""
-    used = {mark(dataset) for dataset in datasets}
-    return "".join(f"<p>{sign} {html.escape(words)}</p>" for sign, words in MARKS.items() if sign in used)
+def explained(places: Iterable[ScoredSet]) -> str:
+    """Explain the marks of some sets, as HTML."""
+    used = {sign for where in places for sign in (mark(where.dataset), EARLIER if where.earlier else "")}
+    return "".join(f"<p>{sign} {html.escape(words)}</p>" for sign, words in SIGNS.items() if sign in used)
 
 
 def class_names(record: dict) -> list[str]:

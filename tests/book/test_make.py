@@ -169,6 +169,9 @@ def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp
     later = {**made, "key": "0" * 16, "provenance": {**made["provenance"], "started": "2999-01-01T00:00:00+00:00"}}
     (tmp_path / "results" / f"{later['key']}.json").write_text(json.dumps(later))
     assert [r["key"] for r in make.ensure("one", "published")] == [later["key"]]  # results/ is append-only
+    earlier = {**later, "key": "1" * 16, "results_version": RESULTS_VERSION - 1}
+    (tmp_path / "results" / f"{earlier['key']}.json").write_text(json.dumps(earlier))
+    assert [r["key"] for r in make.ensure("one", "published")] == [later["key"]]  # newer code precedes a later date
 
 
 def test_a_set_is_shown_as_the_first_profile_ran_it(manifest, tmp_path, record):

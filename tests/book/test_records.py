@@ -5,8 +5,9 @@ import json
 import pytest
 
 from pgjr_book import records
-from pgjr_book.run_config import RunConfig
+from pgjr_book.run_config import RESULTS_VERSION, RunConfig
 from pgjr_lib.errors import PGJRError
+from pgjr_lib.priors.config import FORMAT
 
 
 def test_the_key_follows_what_the_result_depends_on_and_nothing_else(tiny):
@@ -35,3 +36,62 @@ def test_a_file_that_is_no_record_is_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(PGJRError, match="abc.json"):
             records.read_record(path)
+
+
+def committed(folder, number, config, *, data="d", weights="w", version=RESULTS_VERSION, feature_format=FORMAT, started="2026"):
+    """Write a record with what decides whether a page shows it; returns its path."""
+    path = folder / f"{number:016d}.json"
+    record = {
+        "key": path.stem, "config": config.model_dump(), "results_version": version, "feature_format": feature_format,
+        "history": [], "scores": {}, "data": {"checksum": data}, "weights": {"checksum": weights} if weights else None,
+        "provenance": {"config_hash": config.hash(), "started": started},
+    }  # fmt: skip
+    path.write_text(json.dumps(record))
+    return path
+
+
+HEAD = RunConfig(method="pgjr", dataset="stl10", prior="ViT-B-32-quickgelu/openai", epochs=2)
+
+
+def test_a_page_pairs_no_records_of_different_priors_or_data(tmp_path):
+    """Seed 0 was run again with a retrained prior, seed 1 was not: seed 1's record is not shown beside it."""
+    other = HEAD.model_copy(update={"seed": 1})
+    committed(tmp_path, 1, HEAD, weights="old", started="2025")
+    committed(tmp_path, 2, other, weights="old", started="2025")
+    new = committed(tmp_path, 3, HEAD, weights="new", started="2026")
+    shown = records.Shown(tmp_path)
+    assert shown.record(HEAD) == new and shown.record(other) is None
+    copy = committed(tmp_path, 4, HEAD.model_copy(update={"seed": 2}), weights="new", data="another copy", started="2027")
+    shown = records.Shown(tmp_path)
+    assert shown.record(HEAD) is None and shown.record(HEAD.model_copy(update={"seed": 2})) == copy
+
+
+def test_this_machines_weights_decide_where_they_are_here(tmp_path):
+    bundled = RunConfig(method="pgjr", dataset="stl10", prior="class-name", epochs=2)
+    mine = committed(tmp_path, 1, bundled, weights=records.prior_digest("class-name"), started="2025")
+    committed(tmp_path, 2, bundled, weights="of a later or an earlier prior", started="2026")
+    assert records.Shown(tmp_path).record(bundled) == mine
+
+
+def test_features_of_another_format_are_not_shown_and_earlier_code_is_only_where_nothing_newer_is(tmp_path):
+    old = committed(tmp_path, 1, HEAD, version=RESULTS_VERSION - 1, feature_format=None)
+    assert records.Shown(tmp_path).record(HEAD) == old
+    committed(tmp_path, 2, HEAD, feature_format=FORMAT + 1, started="2027")
+    assert records.Shown(tmp_path).record(HEAD) == old
+    new = committed(tmp_path, 3, HEAD)
+    assert records.Shown(tmp_path).record(HEAD) == new
+
+
+def test_the_key_follows_the_feature_format_where_features_are_read(tiny, monkeypatch):
+    cnn, head = RunConfig(**tiny), RunConfig(method="pgjr", dataset="digits", split="all", prior="class-name", epochs=1)
+    before = records.key(cnn), records.key(head)
+    monkeypatch.setattr(records, "FORMAT", FORMAT + 1)
+    assert records.key(cnn) == before[0] and records.key(head) != before[1]
+
+
+def test_every_committed_record_is_shown_by_some_page():
+    from pgjr_book import make
+
+    entries = make.plan("published").experiments.values()
+    shown = {path for entry in entries for path in entry.paths.values()}
+    assert set((make.home() / "results").glob("*.json")) == shown

@@ -1,5 +1,6 @@
 """The banner names what stands in for the paper's setting."""
 
+from pgjr_book.run_config import RESULTS_VERSION
 from pgjr_book.show.banner import banner_html, banner_text
 from pgjr_book.verdicts import on_papers_setting
 
@@ -9,9 +10,10 @@ CLIP = {"prior": "ViT-B-32-quickgelu/openai", "dataset": "cifar10"}
 def record(note="", **changes) -> dict:
     """The parts of a record that the banner reads."""
     config = {"method": "pgjr", "prior": "class-name", "backbone": "resnet18", "epochs": 2000, "dataset": "digits"}
-    config |= {"limit": None} | changes
+    config |= {"limit": None, "split": "all"} | changes
     data = {"name": config["dataset"], "split": "all", "count": 1797, "note": note}
-    return {"config": config, "data": data, "weights": {"name": config["prior"]} if config["prior"] else None}
+    weights = {"name": config["prior"]} if config["prior"] else None
+    return {"config": config, "data": data, "weights": weights, "results_version": RESULTS_VERSION}
 
 
 def test_the_banner_names_what_stands_in():
@@ -44,3 +46,9 @@ def test_controls_and_generated_sets_are_no_stand_in():
 
 def test_the_banner_is_escaped():
     assert "&lt;b&gt;" in banner_html([record(prior="file:<b>")]) and "<b>" not in banner_html([record(prior="file:<b>")])
+
+
+def test_the_banner_says_that_earlier_code_made_some_of_the_runs():
+    old = {**record(method="gjr", prior=None, backbone="thin"), "results_version": RESULTS_VERSION - 1}
+    assert banner_text([record(), old]).endswith("Sets marked ° were run by earlier code.")
+    assert "earlier" not in banner_text([record()])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgjr_book import verdicts
 from pgjr_book.show import numbers, render, tables
 from pgjr_book.verdicts import ScoredSet
 
@@ -174,3 +175,15 @@ def _is_number(node: ast.expr) -> bool:
     return calls and node.func.attr in {"mean", "std", "max", "min", "median", "sum"} or (
         isinstance(node, ast.Constant) and node.value == "nan"
     )
+
+
+def test_what_earlier_code_made_is_marked_explained_and_stands_apart(records):
+    """Half of the records were made by earlier code: they have rows of their own, and no pair crosses the two."""
+    mixed = [{**r, "results_version": r["results_version"] - (r["config"]["seed"] % 2)} for r in records]
+    frame = tables.components(mixed)
+    html = render.table(frame, "mixed")
+    assert "digits° †" in html.replace("\u00a0", " ") and "made by earlier code" in html
+    assert {place.earlier for place in frame["set"]} == {False, True}
+    assert "made by earlier code" not in render.table(tables.components(records), "new")
+    for here in verdicts.pairs(mixed, "gjr", "idfd").values():
+        assert all(a["results_version"] == b["results_version"] for a, b in here)
