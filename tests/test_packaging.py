@@ -71,7 +71,7 @@ def imported(path: Path) -> set[str]:
 def test_everything_imported_is_declared():
     modules = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "open_clip": "open-clip-torch"}
     # packages that others bring: papermill brings nbformat and traitlets
-    brought = {"nbformat": "papermill", "traitlets": "papermill", "IPython": "ipykernel"}
+    brought = {"nbformat": "papermill", "traitlets": "papermill", "IPython": "ipykernel", "markupsafe": "jinja2"}
     core, book = requirements(), requirements("book")
     own = {"pgjr_lib", "pgjr_book", "tools"}
     for folder, known in (("pgjr_lib", core), ("tools", core), ("pgjr_book", book)):

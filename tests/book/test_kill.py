@@ -12,6 +12,7 @@ RUN = dict(method="gjr", dataset="digits", split="all", limit=96, image_size=8, 
            batch_size=16, kmeans_seeds=1, snapshots=2)  # fmt: skip
 FEATURES = dict(dataset="digits", split="all", limit=700, prior="random:class-name", image_size=32, views=2)
 MOMENTS = 10
+pytestmark = pytest.mark.slow
 # children are forked from a server that has imported the library already, so that they die at work, not at import
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["pgjr_book.train", "pgjr_book.make"])

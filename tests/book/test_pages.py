@@ -135,6 +135,7 @@ def pages_of(site: Path) -> list[Path]:
     return sorted([*site.glob("book/*.html"), *site.glob("notebooks/*.html")])
 
 
+@pytest.mark.slow
 def test_the_book_of_a_clone_has_every_page_and_its_banner(site):
     pages = pages_of(site)
     assert len(pages) == len(re.findall(r"(?:file|root): ", (ROOT / "_toc.yml").read_text()))
@@ -142,6 +143,7 @@ def test_the_book_of_a_clone_has_every_page_and_its_banner(site):
         assert "bd-header-announcement" in page.read_text()
 
 
+@pytest.mark.slow
 def test_no_page_loads_anything_from_elsewhere(site):
     loads = r"<(?:script|img|iframe|source|video|link)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*"
     for page in [*pages_of(site), site / "search.html"]:
@@ -149,6 +151,7 @@ def test_no_page_loads_anything_from_elsewhere(site):
         assert "unpkg" not in page.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 def test_in_a_browser_pages_are_whole_and_silent(site):
     """No request leaves, no error is logged, no image is missing or without a text, nothing is wider than a phone."""

@@ -88,6 +88,7 @@ def snakemake(clone, environment, *options, profile="paper"):
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=900)
 
 
+@pytest.mark.slow
 def test_the_paper_profile_runs_from_images_to_book(clone):
     folder, environment = clone
     done = snakemake(folder, environment)
@@ -105,6 +106,7 @@ def test_the_paper_profile_runs_from_images_to_book(clone):
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
 
 
+@pytest.mark.slow
 def test_a_changed_experiment_reruns_only_what_hangs_on_it(clone):
     folder, environment = clone
     manifest = yaml.safe_load((folder / "experiments.yaml").read_text())
