@@ -130,7 +130,7 @@ def fit(
     on_epoch: Callable[[nn.Module, int, dict], dict] | None = None,
     extra: dict[str, Tensor] | None = None,
     chunk: int | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    checkpoint_seconds: float | None = None,
 ) -> list[dict]:
     """Run Algorithm 1. Trains ``model`` and ``bank`` in place, on the device the model is on.
 
@@ -146,7 +146,7 @@ def fit(
         extra: tensors that the checkpoint keeps too; ``on_epoch`` may add some, and resuming restores them.
         chunk: as :func:`pgjr_lib.losses.instance_discrimination`.
         checkpoint_seconds: save after an epoch when this much time has passed since the last checkpoint, and at the
-            end.
+            end; None takes ``CHECKPOINT_SECONDS``.
 
     Returns:
         The history, one dict for each epoch from 0: ``epoch``, ``seconds`` (of training alone, summed), ``loss``,
@@ -162,6 +162,7 @@ def fit(
         row = {"epoch": 0, "seconds": 0.0, "loss": None, "instance": None, "decorrelation": None}
         history.append(row | (on_epoch(model, 0, row) if on_epoch else {}))
     saved = time.perf_counter()
+    interval = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
     with _jigsaw_input(model.jigsaw if options.beta else None) as entered:
         for epoch in range(len(history) - 1, options.epochs):
             started, sums = time.perf_counter(), torch.zeros(3, device=device)
@@ -192,7 +193,7 @@ def fit(
             row = {"epoch": epoch + 1, "seconds": history[-1]["seconds"] + time.perf_counter() - started}
             row |= dict(zip(("loss", "instance", "decorrelation"), means, strict=True))
             history.append(row | (on_epoch(model, epoch + 1, row) if on_epoch else {}))
-            due = epoch + 1 == options.epochs or time.perf_counter() - saved >= checkpoint_seconds
+            due = epoch + 1 == options.epochs or time.perf_counter() - saved >= interval
             if checkpoint is not None and due:
                 saved = time.perf_counter()
                 save(checkpoint, identity, model, bank, optimizer, history, extra)

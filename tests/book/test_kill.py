@@ -23,7 +23,9 @@ def train(root):
 
     from pgjr_book.make import run
     from pgjr_book.run_config import RunConfig
+    from pgjr_lib import training
 
+    training.CHECKPOINT_SECONDS = 0.0  # after every epoch, so that there is something to resume from
     torch.set_num_threads(1)
     run(RunConfig(**RUN), Path(root), device="cpu")
 

@@ -109,6 +109,7 @@ def trained_epochs(monkeypatch, stop_at=None) -> list[int]:
 
         return train_head(*arguments, on_epoch=watch, **named)
 
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)  # after every epoch
     monkeypatch.setattr(clustering, "train_head", watched)
     return epochs
 
