@@ -87,7 +87,7 @@ def test_what_a_lone_notebook_lacks_is_installed_and_torch_stays(monkeypatch):
 
     assert colab.missing() == []
     installed = colab._version
-    absent = ("kornia", "myst-nb", "open_clip_torch")
+    absent = ("timm", "myst-nb", "open_clip_torch")
     monkeypatch.setattr(colab, "_version", lambda name: None if name in absent else installed(name))
     commands = []
 
@@ -98,5 +98,5 @@ def test_what_a_lone_notebook_lacks_is_installed_and_torch_stays(monkeypatch):
     monkeypatch.setattr(colab.subprocess, "run", run)
     colab.main()
     ((requirements, constraints),) = commands
-    assert [line.split(">")[0] for line in requirements] == ["open_clip_torch", "kornia", "myst-nb"]
+    assert [line.split(">")[0] for line in requirements] == ["open_clip_torch", "timm", "myst-nb"]
     assert f"torch=={installed('torch')}\n" in constraints and f"numpy=={installed('numpy')}\n" in constraints

@@ -43,7 +43,7 @@ def trained(root):
     """What a run leaves behind, durations aside."""
     (path,) = (root / "runs").glob("*.json")
     record = json.loads(path.read_text())
-    history = [{k: v for k, v in row.items() if k != "seconds"} for row in record["history"]]
+    history = [{k: v for k, v in row.items() if k not in ("seconds", "evaluate_s")} for row in record["history"]]
     assert not list((root / "checkpoints").glob("*.safetensors"))
     return path.name, history, record["scores"], record["snapshots"]
 
