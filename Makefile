@@ -47,5 +47,5 @@ lint: .venv/installed  ## check the style
 .venv/installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[book,dev]' -c requirements.lock
+	$(BIN)/python -m pip install --quiet -e '.[book,dev,priors]' -c requirements.lock
 	@touch $@

@@ -54,10 +54,10 @@ for folder in PLAN.features:
         name: f"features_{folder.name}"
         output: f"{os.path.relpath(folder)}/{MANIFEST}"
         params: key=folder.name
-        threads: 2
+        threads: workflow.cores  # alone on the machine: the seconds of encoding count as well as those of training
         message: f"encoding features {folder.name}"
         # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
-        shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key}"
+        shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} --alone"
 
 
 for name, entry in RUNS.items():

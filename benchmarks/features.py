@@ -50,13 +50,13 @@ def main() -> None:
     def bare() -> None:
         with torch.no_grad():
             for _ in range(encodings // CHUNK):
-                prior._forward(ready)
+                prior.forward(ready)
         wait()
 
     def cache() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for c, rows in enumerate(chunks):
-                _make(Path(folder) / f"chunk-{c:05d}.safetensors", "benchmark", lambda c=c, rows=rows: encoder.chunk(c, rows))
+                _make(Path(folder) / f"chunk-{c:05d}.safetensors", "benchmark", lambda c=c, rows=rows: encoder.chunk(c, rows), True)
         wait()
 
     rates = {"cache": [], "bare_forward": []}

@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = add("features", _features, "encode the images of one feature folder of a profile")
     sub.add_argument("--key", required=True, help="the feature folder's name")
+    sub.add_argument("--alone", action="store_true", help="note that nothing else runs, so that the seconds count")
     sub.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="make part I of N only")
 
     sub = add("run", _run, "compute the records of a profile that are missing")
@@ -90,7 +91,7 @@ def _features(options) -> None:
 
     folders = {folder.name: (folder, config) for folder, config in plan(options.profile).features.items()}
     folder, config = known(folders, options.key, f"feature folder of profile {options.profile}")
-    extract(config, folder, shard=options.shard)
+    extract(config, folder, shard=options.shard, alone=options.alone)
 
 
 def _run(options) -> None:

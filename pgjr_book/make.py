@@ -219,7 +219,7 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
         refuse_seen(config.prior, config.dataset)
     run_key, origin = records.key(config), provenance(device, config.hash())
     if (features := config.features()) is not None:
-        inputs = cache.extract(features, records.feature_folder(features, root), device=device)
+        inputs = cache.extract(features, records.feature_folder(features, root), device=device, alone=alone)
         refuse_seen(config.prior, config.dataset, inputs.class_names)
         described = {**inputs.manifest["data"], "classes": len(inputs.class_names)}
         weights, extract_s = inputs.manifest["weights"], inputs.manifest["seconds"]

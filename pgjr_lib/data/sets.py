@@ -142,7 +142,7 @@ SETS = {
         download="10 class folders of ImageNet (https://image-net.org)",
         layouts=("imagenet/train", "imagenet/val"),
         paper=True,
-        seen_by=("class-name",),
+        seen_by=("class-name", "imagenet-labels"),
     ),
     "imagenet-dogs": SetInfo(
         classes=15,
@@ -154,7 +154,7 @@ SETS = {
         download="15 class folders of ImageNet (https://image-net.org)",
         layouts=("imagenet/train", "imagenet/val"),
         paper=True,
-        seen_by=("class-name",),
+        seen_by=("class-name", "imagenet-labels"),
     ),
     "tiny-imagenet": SetInfo(
         classes=200,
@@ -165,7 +165,7 @@ SETS = {
         download="unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there",
         layouts=("tiny-imagenet-200",),
         paper=True,
-        seen_by=("class-name",),
+        seen_by=("class-name", "imagenet-labels"),
     ),
 }
 

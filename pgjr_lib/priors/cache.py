@@ -4,6 +4,7 @@ The cache is a folder of chunks. A chunk holds consecutive images, and its rando
 only. So its bytes are the same whether the folder is made in one go, in shards, or resumed after a kill.
 """
 
+import sys
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from pgjr_lib import data
 from pgjr_lib.augment import Augment, plain
-from pgjr_lib.devices import default_device
+from pgjr_lib.devices import default_device, fast_half
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.config import CHUNK, MANIFEST, PCA_IMAGES, FeatureConfig, check_config, feature_key
 from pgjr_lib.priors.encoder import Prior, load_prior
@@ -48,11 +49,11 @@ class FeatureSet:
 
 
 def extract(
-    config, folder, *, data_root=None, shard=(0, 1), device="auto", batch_size=CHUNK, skip_corrupt=False
+    config, folder, *, data_root=None, shard=(0, 1), device="auto", batch_size=CHUNK, skip_corrupt=False, alone=False
 ) -> FeatureSet | None:
     """Make the features of ``config`` in ``folder``, or the part of them that ``shard`` names.
 
-    Whole chunks are kept. Missing and damaged ones, and those of another config, are made anew.
+    Whole chunks are kept. Missing and damaged ones, and those of another config, device or precision, are made anew.
 
     Args:
         config: a :class:`FeatureConfig` or a dict of its fields.
@@ -62,6 +63,8 @@ def extract(
         device: a torch device, or ``auto`` for CUDA where there is one.
         batch_size: images in a forward pass; a chunk's 256 at most.
         skip_corrupt: leave out images that cannot be read.
+        alone: whether this process has the machine to itself, so that its seconds may be compared. Chunks whose
+            seconds were taken beside other work are then made anew.
 
     Returns:
         The FeatureSet, or None while chunks of other shards are missing.
@@ -76,28 +79,30 @@ def extract(
         raise PGJRError(f"shard {index}/{count} does not exist: use 0/{count} to {count - 1}/{count}.")
     data_checksum = data.checksum(config.dataset, config.split, data_root, config.limit)
     key = feature_key(config, data_checksum, digest(fetch(config.prior)))
-    if (finished := _finished(folder, key, skip_corrupt)) is not None:
+    device = default_device() if device == "auto" else device
+    if (finished := _finished(folder, key, device, skip_corrupt, alone)) is not None:
         return finished
-    prior = load_prior(config.prior, default_device() if device == "auto" else device, image_size=config.image_size)
+    prior = load_prior(config.prior, device, image_size=config.image_size)
     benchmark = data.SETS.get(config.dataset)
     image_set = data.load(
         config.dataset, config.split, root=data_root, limit=config.limit, skip_corrupt=skip_corrupt,
         size=None if benchmark and benchmark.side else prior.image_size,
     )  # fmt: skip
-    stamp = f"{key}-{len(image_set.labels)}-{prior.half}"  # what the key does not cover: images left out, precision
+    # what the key does not cover: images left out, device and precision
+    stamp = f"{key}-{len(image_set.labels)}-{prior.device.type}-{prior.half}"
     encoder = _Encoder(config, prior, torch.from_numpy(image_set.images), batch_size)
     pca_path = folder / "pca.safetensors"
-    _make(pca_path, stamp, encoder.fit_pca)
+    _make(pca_path, stamp, encoder.fit_pca, alone)
     encoder.pca, metadata = load_tensors(pca_path)
     chunk_stamp = f"{stamp}-{metadata['checksum']}"  # a chunk belongs to the axes that its maps were projected on
     chunks = torch.arange(len(image_set.labels)).split(CHUNK)
     labels = torch.from_numpy(image_set.labels)
     paths = [folder / f"chunk-{c:05d}.safetensors" for c in range(len(chunks))]
-    missing = [c for c in range(index, len(chunks), count) if not _note(paths[c], chunk_stamp)]
+    missing = [c for c in range(index, len(chunks), count) if not _note(paths[c], chunk_stamp, alone)]
     name = image_set.name.rpartition("/")[2]  # logs are passed on, and the path of a folder names its owner
     for c in progress(missing, f"features of {name} ({image_set.split})", "chunk"):
-        _make(paths[c], chunk_stamp, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]})
-    notes = [_note(pca_path, stamp), *(_note(path, chunk_stamp) for path in paths)]
+        _make(paths[c], chunk_stamp, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]}, alone)
+    notes = [_note(pca_path, stamp, alone), *(_note(path, chunk_stamp, alone) for path in paths)]
     if not all(notes):
         return None
     seconds = sum(note["seconds"] for note in notes)
@@ -109,6 +114,7 @@ def extract(
         "weights": {"name": prior.name, "checksum": prior.checksum, "supervision": prior.supervision},
         "image_size": prior.image_size, "device": prior.device.type,
         "precision": str(prior.half or torch.float32),
+        "threads": sorted({note["threads"] for note in notes}), "alone": all(note["alone"] for note in notes),
         "seconds": round(seconds, 3),
         "images_per_second": round(len(image_set.labels) * (1 + config.views) / max(seconds, 1e-9), 1),
         "paths": list(image_set.paths) if ":" in image_set.name else [],  # of a folder of the user's own
@@ -199,32 +205,43 @@ class _Encoder:
         return tensors
 
 
-def _make(path, stamp, compute):
+def _make(path, stamp, compute, alone):
     """Write ``compute()`` to ``path`` unless it is whole already; its time and checksum go into a JSON beside it."""
-    if _note(path, stamp):
+    if _note(path, stamp, alone):
         return
     start = time.perf_counter()
     tensors = compute()
     seconds = time.perf_counter() - start
     checksum = save_tensors(path, tensors)  # no metadata: safetensors shuffles its order, and bytes must repeat
-    write_json(path.with_suffix(".json"), {"stamp": stamp, "checksum": checksum, "seconds": seconds})
+    note = {"stamp": stamp, "checksum": checksum, "seconds": seconds, "threads": torch.get_num_threads(), "alone": alone}
+    write_json(path.with_suffix(".json"), note)
 
 
-def _note(path, stamp):
-    """Return the note of a whole file that was made for ``stamp``, else None."""
+def _note(path, stamp, alone):
+    """Return the note of a whole file that was made for ``stamp``, and alone where that is asked for, else None."""
     try:
         note = read_json(path.with_suffix(".json"))
         _, metadata = load_tensors(path)
     except PGJRError:
         return None
-    return note if (note.get("stamp"), note.get("checksum")) == (stamp, metadata["checksum"]) else None
+    whole = (note.get("stamp"), note.get("checksum")) == (stamp, metadata["checksum"])
+    return note if whole and (note.get("alone") or not alone) else None
 
 
-def _finished(folder, key, skip_corrupt):
-    """Return the FeatureSet if ``folder`` holds it whole, else None."""
+def _finished(folder, key, device, skip_corrupt, alone):
+    """Return the FeatureSet if ``folder`` holds it as it would be made now, else None."""
     try:
-        features = load(folder) if read_json(folder / MANIFEST).get("key") == key else None
+        manifest = read_json(folder / MANIFEST)
+        if manifest.get("key") != key or (alone and not manifest.get("alone")):
+            return None
+        made = manifest["precision"], manifest["device"]
+        here = str(fast_half(device) or torch.float32), torch.device(device).type
+        if made != here:
+            message = "The features in {} were made in {} on {}: they are made again in {} on {}."
+            print(message.format(folder.name, *made, *here), file=sys.stderr)
+            return None
+        features = load(folder)
+        complete = features.manifest["data"]["corrupt"] == 0
     except (PGJRError, LookupError):  # LookupError: a manifest that lacks a part
         return None
-    complete = features is not None and features.manifest["data"].get("corrupt") == 0
     return features if complete or skip_corrupt else None

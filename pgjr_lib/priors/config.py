@@ -10,7 +10,7 @@ from pgjr_lib.errors import PGJRError
 CHUNK = 256  # images in a file
 PCA_IMAGES = 4096  # plain images that the axes of the maps are fitted on, at most
 MANIFEST = "manifest.json"  # of a feature folder; it is written last, so a folder that has it is whole
-FORMAT = 1  # raise it whenever the same config would give other bytes
+FORMAT = 2  # raise it whenever the same config would give other bytes
 
 
 class FeatureConfig(BaseModel):

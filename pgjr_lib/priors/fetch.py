@@ -39,7 +39,7 @@ def fetch(name: str) -> dict:
         PGJRError: unknown name or tag, a model that does not fit its weights, no connection, a file that changed
             since it was first fetched.
     """
-    if names.at_hand(name):
+    if names.at_hand(name) or name == "imagenet-labels":  # that one comes with a package, and resolve says which
         return names.resolve(name)
     model, tag = names.hub_weights(name.removeprefix("random:"))
     known = get_pretrained_cfg(model, tag)

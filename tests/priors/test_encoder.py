@@ -8,6 +8,7 @@ import torch
 
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors import encoder
+from pgjr_lib.priors.backbones import Backbone
 from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.priors.names import BUNDLED, prior_checksum
 from pgjr_lib.storage import file_sha256
@@ -75,8 +76,8 @@ def test_a_resnet_of_stride_32_gives_its_map_of_stride_16():
             }
 
     how = {"size": 64, "mean": (0, 0, 0), "std": (1, 1, 1)}
-    prior = encoder.Prior("stub", Stub(), "0", how, "", (), "cpu")
-    assert prior.map_shape == (32, 4, 4) and prior._maps == [2, 3]
+    backbone = Backbone(Stub(), how)
+    assert tuple(backbone(torch.zeros(1, 3, 64, 64))[1].shape) == (1, 32, 4, 4) and backbone.map_indices == [2, 3]
 
 
 def test_bundled_prior_says_what_supervised_it(bundled):
