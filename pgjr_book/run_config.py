@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pgjr_lib.data.sets import SETS
 from pgjr_lib.options import (
     Backbone,
     Branch,
@@ -122,6 +123,8 @@ class RunConfig(Strict):
         no_jigsaw = self.method == "idfd" or self.jigsaw == "off" or (self.method == "pgjr" and self.branch == "none")
         if self.beta and no_jigsaw:
             return f"beta={self.beta} weights the jigsaw's own loss, but this run has no jigsaw: leave beta at 0"
+        if (info := SETS.get(self.dataset)) and self.split not in {*info.splits, "all"}:
+            return f"{self.dataset} has no split {self.split}: use split={' or '.join(dict.fromkeys([*info.splits, 'all']))}"
         return None
 
     def features(self) -> FeatureConfig | None:

@@ -13,7 +13,7 @@ from pgjr_book.run_config import digest
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
 from pgjr_book.show.sentences import evidence, on_paper, on_stand_in
 from pgjr_book.show.sets import class_names
-from pgjr_book.stats import paired_interval
+from pgjr_book.stats import LEVEL, paired_interval
 from pgjr_lib.data.sets import SETS
 
 METRICS = ("nmi", "acc", "ari")
@@ -187,19 +187,21 @@ def costs(records: list[dict]) -> pd.DataFrame:
     return table.drop(columns="device") if one_device else table
 
 
-def comparisons(records: list[dict], compared: list[tuple[str, str]]) -> pd.DataFrame:
+def comparisons(records: list[dict], compared: list[tuple[str, str]], corrected: bool = False) -> pd.DataFrame:
     """Tabulate paired differences in NMI points, same set and seed, with Student-t intervals.
 
     Args:
         records: of one experiment, or of several that share no variant on a set.
         compared: pairs of variant ids; a pair that has fewer than two seeds on a set has no row for it.
+        corrected: widen the intervals for the number of ``compared`` (Bonferroni), so that all of them hold at once in
+            95 of 100 repetitions on a set.
     """
-    rows = []
+    rows, level = [], 1 - (1 - LEVEL) / len(compared) if corrected and compared else LEVEL
     for first, second in compared:
         for where, both in verdicts.pairs(records, first, second).items():
             differences = [verdicts.score(a) - verdicts.score(b) for a, b in both]
             if len(differences) > 1:
-                mean, low, high = paired_interval(differences)
+                mean, low, high = paired_interval(differences, level)
                 comparison = f"{both[0][0]['label']} − {both[0][1]['label']}"
                 rows.append({"set": where, "comparison": comparison, "NMI difference": mean, "95 % interval low": low,
                              "95 % interval high": high, "pairs": len(differences)})  # fmt: skip

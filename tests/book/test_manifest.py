@@ -2,7 +2,8 @@
 
 import pytest
 
-from pgjr_book.manifest import load_manifest, variant_runs
+from pgjr_book.manifest import load_manifest, validated, variant_runs
+from pgjr_book.run_config import RunConfig
 from pgjr_lib.errors import PGJRError
 
 
@@ -75,3 +76,12 @@ def test_variants_of_one_experiment_have_ids_and_labels_of_their_own():
     for name, entry in manifest.experiments.items():
         labels = [variant.name() for variant in entry.variants.values()]
         assert len(set(labels)) == len(labels), name
+
+
+@pytest.mark.parametrize(("dataset", "split", "sentence"), [
+    ("digits", "test", "digits has no split test: use split=all"), ("pieces", "train", "pieces has no split train: use split=all"),
+])  # fmt: skip
+def test_a_split_that_a_set_does_not_have_is_refused(dataset, split, sentence):
+    with pytest.raises(PGJRError, match=sentence):
+        validated(RunConfig, {"method": "pixels", "dataset": dataset, "split": split, "image_size": 8}, "train")
+    assert validated(RunConfig, {"method": "pixels", "dataset": dataset, "split": "all"}, "train").split == "all"

@@ -131,3 +131,14 @@ def test_the_ledger_words_both_verdicts_and_the_evidence(synthetic):
     assert len(table) == len(tables.tests()) == 5
     assert table["on our stand-in"][1] == "seen here" and table["on the paper’s setting"][1] == "not run"
     assert table["evidence"][1].startswith("GJR on digits: +") and table["claim"][1].startswith("2. ")
+
+
+def test_corrected_intervals_hold_at_once(records):
+    """Each of three comparisons gets the level that Bonferroni gives it, whether or not all three have records."""
+    compared = [("with", "without"), ("with", "absent"), ("without", "absent")]
+    (alone,), (wide,) = (tables.comparisons(records, compared, corrected=c).to_dict("records") for c in (False, True))
+    differences = [2.0, 1.0, 3.0]
+    assert wide["NMI difference"] == alone["NMI difference"] == pytest.approx(2.0)
+    low, high = "95 % interval low", "95 % interval high"
+    assert (wide[low], wide[high]) == pytest.approx(tuple(paired_interval(differences, 1 - 0.05 / 3))[1:])
+    assert wide[low] < alone[low] and wide[high] > alone[high]
