@@ -31,11 +31,11 @@ plan: .venv/installed  ## print the runs, hours and disk of PROFILE
 	@$(BIN)/python -m pgjr_book plan --profile $(PROFILE)
 
 bench: .venv/installed  ## run the benchmarks
-	$(BIN)/python benchmarks/loss.py
-	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/augment.py
-	$(BIN)/python benchmarks/features.py
-	$(BIN)/python benchmarks/head.py
+	$(BIN)/python -m benchmarks.loss
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.augment
+	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.head
 
 serve: book      ## show the book of PROFILE on http://127.0.0.1:$(PORT)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/$(PROFILE)/html $(PORT)
@@ -43,7 +43,7 @@ serve: book      ## show the book of PROFILE on http://127.0.0.1:$(PORT)
 lint: .venv/installed  ## check the style
 	$(BIN)/ruff check .
 
-# everything that needs a network happens here, once
+# the install; apart from it, only the fetch of a profile's priors needs a network
 .venv/installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip

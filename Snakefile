@@ -14,8 +14,7 @@ try:
     NOTEBOOKS = [path.stem for path in toc.toc_notebooks(manifest.home())]
     READS = {name: EXPERIMENTS.reads(name) for name in NOTEBOOKS}
     if PLAN.missing:
-        hint = f" (python -m pgjr_book fetch --profile {PROFILE} fetches priors)" if PLAN.to_fetch else ""
-        raise PGJRError(PLAN.missing[0] + hint)
+        raise PGJRError(PLAN.missing[0])
 except PGJRError as error:
     sys.exit(f"error: {error}")
 

@@ -1,6 +1,6 @@
 """Compare Augment, one ``grid_sample`` a batch, with kornia's augmentation: seconds a batch of 128.
 
-    python benchmarks/augment.py
+    python -m benchmarks.augment
 
 The other ways are the same four steps by kornia: ``slice`` cuts the images out one by one, ``resample`` warps the whole
 batch. All ways alternate within one process, on one thread. Writes benchmarks/results/augment.json.

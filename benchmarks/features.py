@@ -1,6 +1,6 @@
 """The feature cache beside the bare forward pass: images a second, on the device at hand.
 
-    python benchmarks/features.py --images 2560 --views 8
+    python -m benchmarks.features --images 2560 --views 8
 
 The bare pass feeds ready batches to the frozen encoder and keeps nothing. The cache draws the views, encodes,
 projects the maps and writes checksummed files. They run in turn. Writes benchmarks/results/features.json.

@@ -1,6 +1,6 @@
 """Ten epochs of pGJR's head at N = 60,000 on the device at hand, with K views drawn from memory.
 
-    python benchmarks/head.py --views 8
+    python -m benchmarks.head --views 8
 
 Features are random numbers of the bundled prior's shapes: this is about time. Writes benchmarks/results/head.json.
 """

@@ -1,7 +1,7 @@
 """The single-pass instance loss beside cross-entropy on materialised logits: time and memory of loss and gradient.
 
-    python benchmarks/loss.py                     # both sizes, the default chunk
-    python benchmarks/loss.py --chunks 512 4096   # to choose the default chunk
+    python -m benchmarks.loss                     # both sizes, the default chunk
+    python -m benchmarks.loss --chunks 512 4096   # to choose the default chunk
 
 Time: both in one process, in turn, so that what else the machine does meets both; medians. Memory, each way in a
 process of its own: `tensors`, the peak of all bytes that torch's allocator hands out during the call (exact), and
@@ -77,7 +77,7 @@ def peak_memory(way: str, size: int, chunk: int) -> dict[str, float]:
 
 def memory(way: str, size: int, chunk: int) -> dict[str, float]:
     """:func:`peak_memory` in a fresh process."""
-    command = [sys.executable, __file__, "--memory-of", way, str(size), str(chunk)]
+    command = [sys.executable, "-m", "benchmarks.loss", "--memory-of", way, str(size), str(chunk)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 

@@ -1,6 +1,6 @@
 """Algorithm 1 beside a plain IDFD loop: training images a second, ResNet-18, batch 128, 32x32, a bank of 50,000.
 
-    python benchmarks/step.py
+    python -m benchmarks.step
 
 Ours is ``training.fit`` itself: batches augmented on their device, channels_last, the single-pass loss,
 in bf16 (autocast) and in fp32. The other is IDFD as one would write it from its description: PIL augmentation by

@@ -265,9 +265,12 @@ def run_missing(
         PGJRError: an unknown name, or as :func:`run`.
     """
     manifest, root = load_manifest(), build_root(profile)
+    if experiment:
+        known(manifest.experiments, experiment, "experiment")
     if known(manifest.profiles, profile, "profile").records:
         return 0
     names = [experiment] if experiment else list(manifest.experiments)
+    alone = alone and shard[1] == 1  # the other parts run beside this one
     for name in names:
         entry = manifests.experiment(manifest, profile, name)
         for prior in dict.fromkeys(run.config.prior for run in entry.runs if run.config.features()):
@@ -304,10 +307,11 @@ def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
     experiment = manifests.experiment(manifest, profile, name)
     if manifest.profiles[profile].records:
         return [run.described(records.read_record(path)) for run, path in _committed(manifest, profile, name)]
+    priors = {run.config.prior for run in experiment.runs if run.config.features()}
+    if experiment.optional and not all(map(at_hand, priors)):  # as plan decides; make book has tried to fetch them
+        return []
     root, described = root or build_root(profile), []
     for variant in experiment.runs:
-        if variant.config.features() and not _fetched(variant.config.prior, optional=experiment.optional):
-            continue
         path = records.record_path(variant.config, root)
         if not path.exists():
             run(variant.config, root)

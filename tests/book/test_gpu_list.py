@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ TEXT = "\n".join(re.findall(r"```bash\n(.*?)```", (HERE / "benchmarks" / "GPU.md
 PLAIN = re.sub(r"#.*", "", TEXT.replace("\\\n", " "))
 LINES = [part.strip() for part in re.split(r"[\n;&]+|\bdo\b|\bdone\b", PLAIN) if part.strip()]
 
-SCRIPTS = [line for line in LINES if line.startswith("python ") and not line.startswith("python -m ")]
+BENCHMARKS = [line for line in LINES if line.startswith("python -m benchmarks.")]
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("python -m pgjr_book ")])
@@ -24,12 +26,21 @@ def test_a_command_of_the_list_parses(line):
         assert variant_runs(load_manifest(), "gpu", options.experiment)
 
 
-@pytest.mark.parametrize("line", SCRIPTS)
-def test_a_benchmark_of_the_list_exists_and_knows_its_options(line):
-    script, *options = shlex.split(line)[1:]
-    source = (HERE / script).read_text()
+@pytest.mark.parametrize("line", BENCHMARKS)
+def test_a_benchmark_of_the_list_knows_its_options(line):
+    module, *options = shlex.split(line)[2:]
+    source = (HERE / f"{module.replace('.', '/')}.py").read_text()
     assert all(f'"{option}"' in source for option in options if option.startswith("--"))
 
 
+def test_every_benchmark_of_make_bench_starts():
+    """Each imports what it needs and prints its help, called as the Makefile calls it."""
+    modules = re.findall(r"python -m (benchmarks\.\w+)", (HERE / "Makefile").read_text())
+    assert {f"benchmarks.{path.stem}" for path in (HERE / "benchmarks").glob("*.py")} == set(modules)
+    for module in modules:
+        done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=HERE, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
 def test_the_list_has_both():
-    assert sum(line.startswith("python -m pgjr_book ") for line in LINES) >= 5 and len(SCRIPTS) >= 6
+    assert sum(line.startswith("python -m pgjr_book ") for line in LINES) >= 5 and len(BENCHMARKS) >= 5

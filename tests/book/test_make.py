@@ -333,3 +333,26 @@ def test_encodings_have_the_machine_to_themselves_and_runs_ask_for_such_seconds(
     for alone in (False, True):
         record = make.run(run, tmp_path, alone=alone)
     assert asked == [False, True] and record["timings"]["alone"]
+
+
+def test_plan_and_ensure_leave_out_an_optional_experiment_alike(manifest, monkeypatch):
+    """One of its three priors is here: neither computes a part of it, and nothing is fetched for it."""
+    manifest()
+    monkeypatch.setattr(make, "at_hand", lambda prior: prior == "RN50-quickgelu/openai")
+    monkeypatch.setattr(make, "run", lambda *_, **__: pytest.fail("a run was started"))
+    assert make.ensure("clip_priors", "paper") == []
+    assert make.plan("paper").experiments["clip_priors"].experiment.runs == []
+
+
+def test_an_unknown_experiment_is_named_in_a_profile_of_records_too(capsys):
+    assert main(["run", "--profile", "published", "--experiment", "nosuch"]) == 2
+    assert "no experiment 'nosuch'" in capsys.readouterr().err
+
+
+def test_runs_in_shards_are_not_alone(manifest, monkeypatch):
+    manifest()
+    seen = []
+    monkeypatch.setattr(make, "run", lambda run, root, alone: seen.append(alone))
+    for shard in ("0/1", "0/2"):
+        assert main(["run", "--profile", "embedded", "--experiment", "distributions", "--shard", shard]) == 0
+    assert set(seen[:3]) == {True} and seen[3:] and set(seen[3:]) == {False}
