@@ -60,6 +60,7 @@ class SetInfo:
         paper: the paper reports results on this set.
         generated: this library draws the images.
         seen_by: names of the priors whose training used labels of the set's classes.
+        images_from: a larger set that its images were taken from, else "". A prior trained on that one saw them.
         mark: key into ``MARKS`` where labels were looked at before the final runs, else "".
     """
 
@@ -74,6 +75,7 @@ class SetInfo:
     paper: bool = False
     generated: bool = False
     seen_by: tuple[str, ...] = ()
+    images_from: str = ""
     mark: str = ""
 
 
@@ -130,6 +132,7 @@ SETS = {
         download="unpack stl10_binary.tar.gz of https://cs.stanford.edu/~acoates/stl10/ there",
         layouts=("stl10_binary",),
         paper=True,
+        images_from="ImageNet",
         mark="†",
     ),
     "imagenet-10": SetInfo(

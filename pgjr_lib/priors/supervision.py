@@ -8,7 +8,6 @@ from pgjr_lib.priors.names import IMAGENET_LABELS, resolve
 from pgjr_lib.storage import read_json
 
 
-@lru_cache  # a prior's file is hashed whenever its name is resolved, and every run asks
 def classes_seen(prior: str) -> tuple[str, ...]:
     """Return the WordNet ids of the classes whose labels a prior was trained with.
 
@@ -17,11 +16,26 @@ def classes_seen(prior: str) -> tuple[str, ...]:
     Raises:
         PGJRError: as :func:`pgjr_lib.priors.names.resolve`, for ``class-name`` and ``file:`` priors.
     """
-    if prior == "imagenet-labels":  # its classes are known without its weights
-        return tuple(read_json(IMAGENET_LABELS)["classes_seen"])
-    if prior != "class-name" and not prior.startswith("file:"):
-        return ()
-    return tuple(resolve(prior).get("classes_seen", ()))
+    return tuple(_described(prior).get("classes_seen", ()))
+
+
+def source_seen(prior: str, dataset: str) -> bool:
+    """Say whether a prior was trained with labels of the set that a data set's images were taken from.
+
+    Such a score is allowed, and needs a mark. Raises as :func:`classes_seen`.
+    """
+    source = data.SETS[dataset].images_from if dataset in data.SETS else ""
+    training = _described(prior).get("training_data", "")
+    trained_on = training["set"] if isinstance(training, dict) else str(training)
+    return bool(source) and trained_on.startswith(source)
+
+
+@lru_cache  # a prior's file is hashed whenever its name is resolved, and every run asks
+def _described(prior) -> dict:
+    """Return what is known of a prior that may have been trained with labels; nothing of any other."""
+    if prior == "imagenet-labels":  # its sidecar is here even where its weights are not
+        return read_json(IMAGENET_LABELS)
+    return resolve(prior) if prior == "class-name" or prior.startswith("file:") else {}
 
 
 def refuse_seen(prior: str, dataset: str, class_names=()) -> None:
