@@ -34,6 +34,7 @@ bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python -m benchmarks.loss
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.augment
+	$(BIN)/python -m benchmarks.encoding --parts speed
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.head
 
@@ -47,5 +48,5 @@ lint: .venv/installed  ## check the style
 .venv/installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[book,dev,priors]' -c requirements.lock
+	$(BIN)/python -m pip install --quiet -e '.[book,dev,fast,priors]' -c requirements.lock
 	@touch $@

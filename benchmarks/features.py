@@ -10,6 +10,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -48,9 +49,8 @@ def main() -> None:
             torch.cuda.synchronize()
 
     def bare() -> None:
-        with torch.no_grad():
-            for _ in range(encodings // CHUNK):
-                prior.forward(ready)
+        for _ in range(encodings // CHUNK):
+            prior.encode(ready)
         wait()
 
     def cache() -> None:
@@ -71,7 +71,7 @@ def main() -> None:
         print(f"{name}: {statistics.median(values):.0f} images/s")
     print(f"cache / bare forward: {statistics.median(in_turn):.3f} (turns: {min(in_turn):.3f} to {max(in_turn):.3f})")
     setting = {"prior": options.prior, "images": options.images, "views": options.views, "turns": options.turns,
-               "image_size": prior.image_size, "half": str(prior.half)}  # fmt: skip
+               "image_size": prior.image_size, **asdict(prior.encoding)}  # fmt: skip
     write_json(RESULT, {"setting": setting, "images_per_second": rates, "ratio_to_bare": statistics.median(in_turn),
                         "provenance": provenance(device, "")})  # fmt: skip
 

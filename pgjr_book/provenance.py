@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 HASH = re.compile("[0-9a-f]{7,64}")
-PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "scikit-learn", "numpy", "scipy")
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "openvino", "scikit-learn", "numpy", "scipy")
 ROOT = Path(__file__).resolve().parents[1]
 # a change of these files can change a number; a change of any other only changes how numbers are shown
 NUMBERS = ("pgjr_lib", ":!pgjr_lib/photos", ":!pgjr_lib/cli.py", "pgjr_book/run_config.py", "pgjr_book/train.py",

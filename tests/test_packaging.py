@@ -52,7 +52,7 @@ def test_the_lock_holds_one_version_of_everything_and_satisfies_pyproject():
     for line in lines:  # no addresses, no local labels such as +cpu: the lock must install anywhere
         assert re.fullmatch(r"[\w.-]+==[\w.!]+", line), line
     versions = {canonicalize_name(name): version for name, version in locked.items()}
-    for name, requirement in requirements("book", "dev").items():
+    for name, requirement in requirements("book", "dev", "fast", "priors").items():
         version = versions[name]
         assert requirement.specifier.contains(version, prereleases=True), f"{requirement} is locked at {version}"
 
@@ -74,7 +74,7 @@ def test_everything_imported_is_declared():
     modules = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "open_clip": "open-clip-torch"}
     # packages that others bring: papermill brings nbformat and traitlets
     brought = {"nbformat": "papermill", "traitlets": "papermill", "IPython": "ipykernel", "markupsafe": "jinja2"}
-    core, book = requirements(), requirements("book")
+    core, book = requirements("fast"), requirements("book")
     own = {"pgjr_lib", "pgjr_book", "tools"}
     for folder, known in (("pgjr_lib", core), ("tools", core), ("pgjr_book", book)):
         for path in (ROOT / folder).rglob("*.py"):

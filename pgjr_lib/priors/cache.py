@@ -6,7 +6,7 @@ only. So its bytes are the same whether the folder is made in one go, in shards,
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from pgjr_lib import data
 from pgjr_lib.augment import Augment, plain
-from pgjr_lib.devices import default_device, fast_half
+from pgjr_lib.devices import default_device
 from pgjr_lib.errors import PGJRError
+from pgjr_lib.priors.backends import Encoding, choose, has_openvino
 from pgjr_lib.priors.config import CHUNK, MANIFEST, PCA_IMAGES, FeatureConfig, check_config, feature_key
 from pgjr_lib.priors.encoder import Prior, load_prior
 from pgjr_lib.priors.fetch import fetch
@@ -49,11 +50,13 @@ class FeatureSet:
 
 
 def extract(
-    config, folder, *, data_root=None, shard=(0, 1), device="auto", batch_size=CHUNK, skip_corrupt=False, alone=False
-) -> FeatureSet | None:
+    config, folder, *, data_root=None, shard=(0, 1), device="auto", backend=None, precision=None, batch_size=CHUNK,
+    skip_corrupt=False, alone=False,
+) -> FeatureSet | None:  # fmt: skip
     """Make the features of ``config`` in ``folder``, or the part of them that ``shard`` names.
 
-    Whole chunks are kept. Missing and damaged ones, and those of another config, device or precision, are made anew.
+    Whole chunks are kept. Missing and damaged ones, and those of another config, are made anew. So are those of another
+    device, backend or precision, after a line on stderr that says so; where there are several shards, they are refused.
 
     Args:
         config: a :class:`FeatureConfig` or a dict of its fields.
@@ -61,6 +64,7 @@ def extract(
         data_root: by default ``$PGJR_DATA``.
         shard: (i, n) makes chunks i, i + n, i + 2n, ...; the shard that completes the folder writes its manifest.
         device: a torch device, or ``auto`` for CUDA where there is one.
+        backend, precision: by default what :func:`pgjr_lib.priors.backends.choose` takes.
         batch_size: images in a forward pass; a chunk's 256 at most.
         skip_corrupt: leave out images that cannot be read.
         alone: whether this process has the machine to itself, so that its seconds may be compared. Chunks whose
@@ -70,31 +74,38 @@ def extract(
         The FeatureSet, or None while chunks of other shards are missing.
 
     Raises:
-        PGJRError: bad config or shard, and what :func:`pgjr_lib.data.load` and
-            :func:`pgjr_lib.priors.encoder.load_prior` raise.
+        PGJRError: bad config or shard, shards on machines that encode in different ways, and what
+            :func:`pgjr_lib.data.load` and :func:`pgjr_lib.priors.encoder.load_prior` raise.
     """
     config, folder = check_config(config), Path(folder)
     index, count = shard
     if not 0 <= index < count:
         raise PGJRError(f"shard {index}/{count} does not exist: use 0/{count} to {count - 1}/{count}.")
     data_checksum = data.checksum(config.dataset, config.split, data_root, config.limit)
-    key = feature_key(config, data_checksum, digest(fetch(config.prior)))
+    spec = fetch(config.prior)
+    key = feature_key(config, data_checksum, digest(spec))
     device = default_device() if device == "auto" else device
-    if (finished := _finished(folder, key, device, skip_corrupt, alone)) is not None:
+    encoding = choose(spec["architecture"], device, backend, precision)
+    if (finished := _finished(folder, key, encoding, skip_corrupt, alone)) is not None:
         return finished
-    prior = load_prior(config.prior, device, image_size=config.image_size)
+    _check_encoding(folder, key, encoding, count)
+    if encoding.device == "cpu" and backend is None and not has_openvino():
+        print("OpenVINO is not installed, so torch encodes, more slowly: `pip install 'pgjr[fast]'`.", file=sys.stderr)
+    prior = load_prior(
+        config.prior, device, image_size=config.image_size, backend=encoding.backend, precision=encoding.precision
+    )
     benchmark = data.SETS.get(config.dataset)
     image_set = data.load(
         config.dataset, config.split, root=data_root, limit=config.limit, skip_corrupt=skip_corrupt,
         size=None if benchmark and benchmark.side else prior.image_size,
     )  # fmt: skip
-    # what the key does not cover: images left out, device and precision
-    stamp = f"{key}-{len(image_set.labels)}-{prior.device.type}-{prior.half}"
+    # what the key does not cover: images left out, and how the others are encoded
+    stamp = {"key": key, "count": len(image_set.labels), **asdict(encoding)}
     encoder = _Encoder(config, prior, torch.from_numpy(image_set.images), batch_size)
     pca_path = folder / "pca.safetensors"
     _make(pca_path, stamp, encoder.fit_pca, alone)
     encoder.pca, metadata = load_tensors(pca_path)
-    chunk_stamp = f"{stamp}-{metadata['checksum']}"  # a chunk belongs to the axes that its maps were projected on
+    chunk_stamp = {**stamp, "axes": metadata["checksum"]}  # a chunk belongs to the axes that its maps were projected on
     chunks = torch.arange(len(image_set.labels)).split(CHUNK)
     labels = torch.from_numpy(image_set.labels)
     paths = [folder / f"chunk-{c:05d}.safetensors" for c in range(len(chunks))]
@@ -104,6 +115,7 @@ def extract(
         _make(paths[c], chunk_stamp, lambda c=c: {**encoder.chunk(c, chunks[c]), "labels": labels[chunks[c]]}, alone)
     notes = [_note(pca_path, stamp, alone), *(_note(path, chunk_stamp, alone) for path in paths)]
     if not all(notes):
+        _check_encoding(folder, key, encoding, count)
         return None
     seconds = sum(note["seconds"] for note in notes)
     write_json(folder / MANIFEST, {
@@ -112,8 +124,7 @@ def extract(
                  "classes": len(image_set.class_names), "checksum": image_set.checksum, "note": image_set.note,
                  "corrupt": image_set.corrupt},
         "weights": {"name": prior.name, "checksum": prior.checksum, "supervision": prior.supervision},
-        "image_size": prior.image_size, "device": prior.device.type,
-        "precision": str(prior.half or torch.float32),
+        "image_size": prior.image_size, **asdict(encoding),
         "threads": sorted({note["threads"] for note in notes}), "alone": all(note["alone"] for note in notes),
         "seconds": round(seconds, 3),
         "images_per_second": round(len(image_set.labels) * (1 + config.views) / max(seconds, 1e-9), 1),
@@ -228,20 +239,39 @@ def _note(path, stamp, alone):
     return note if whole and (note.get("alone") or not alone) else None
 
 
-def _finished(folder, key, device, skip_corrupt, alone):
+def _finished(folder, key, encoding, skip_corrupt, alone):
     """Return the FeatureSet if ``folder`` holds it as it would be made now, else None."""
     try:
         manifest = read_json(folder / MANIFEST)
-        if manifest.get("key") != key or (alone and not manifest.get("alone")):
-            return None
-        made = manifest["precision"], manifest["device"]
-        here = str(fast_half(device) or torch.float32), torch.device(device).type
-        if made != here:
-            message = "The features in {} were made in {} on {}: they are made again in {} on {}."
-            print(message.format(folder.name, *made, *here), file=sys.stderr)
+        if (manifest.get("key"), _encoding(manifest)) != (key, encoding) or (alone and not manifest.get("alone")):
             return None
         features = load(folder)
         complete = features.manifest["data"]["corrupt"] == 0
     except (PGJRError, LookupError):  # LookupError: a manifest that lacks a part
         return None
     return features if complete or skip_corrupt else None
+
+
+def _check_encoding(folder, key, encoding, shards):
+    """Say that files of the same config were encoded in another way, and are made anew.
+
+    Raises:
+        PGJRError: there are several shards: two machines would go on making each other's files anew.
+    """
+    for path in [folder / MANIFEST, folder / "pca.json", *sorted(folder.glob("chunk-*.json"))]:
+        try:
+            content = read_json(path)
+        except PGJRError:  # missing or damaged, so it is made anew anyhow
+            continue
+        made = content if path.name == MANIFEST else content.get("stamp")
+        if isinstance(made, dict) and made.get("key") == key and _encoding(made) != encoding:
+            sentence = f"The features in {folder.name} were made by {_encoding(made)}, not by {encoding}"
+            if shards > 1:
+                raise PGJRError(f"{sentence}: make all shards on machines alike, or choose an empty folder.")
+            print(f"{sentence}: they are made anew.", file=sys.stderr)
+            return
+
+
+def _encoding(entry):
+    """Return the Encoding that a manifest or a stamp names."""
+    return Encoding(*(entry.get(name) for name in ("device", "backend", "precision")))

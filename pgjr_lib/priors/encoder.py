@@ -6,16 +6,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from pgjr_lib.devices import fast_half
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.backbones import Backbone, build
+from pgjr_lib.priors.backends import Encoding, choose, make_runner
 from pgjr_lib.priors.fetch import fetch
 from pgjr_lib.priors.names import digest, resolve
 from pgjr_lib.storage import atomic_write, file_sha256, write_json
 
 
 class Prior:
-    """A frozen image encoder, in half precision where the device is fast at it.
+    """A frozen image encoder.
 
     Attributes:
         name: as it was asked for.
@@ -25,26 +25,20 @@ class Prior:
         supervision: what the encoder was trained on, in words.
         classes_seen: WordNet ids of the classes whose labels it was trained with; sets that hold them are not scored.
         device: where it runs.
-        half: the half precision that it runs in, or None.
+        encoding: how it runs: the kind of device, the backend and the precision.
         visual: the torch module of the image tower.
     """
 
-    def __init__(self, name: str, spec: dict, backbone: Backbone, device: str | torch.device):
+    def __init__(self, name: str, spec: dict, backbone: Backbone, device: str | torch.device, encoding: Encoding):
         self.name, self.checksum, self.supervision = name, digest(spec), spec["supervision"]
         self.classes_seen = tuple(spec.get("classes_seen", ()))
         self.image_size = backbone.image_size
         self.mean, self.std = (tuple(spec["preprocessing"][key]) for key in ("mean", "std"))
-        self.device, self.half, self.visual = torch.device(device), fast_half(device), backbone.visual
-        self._backbone = backbone.to(self.device, memory_format=torch.channels_last)
+        self.device, self.encoding, self.visual = torch.device(device), encoding, backbone.visual
+        self._run = make_runner(backbone, self.device, encoding)
         embedding, maps = self.encode(torch.zeros(1, 3, self.image_size, self.image_size))
         self.embed_dim, self.map_shape = embedding.shape[1], tuple(maps.shape[1:])
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode images that are on the device, in the precision that it computes in; as :meth:`encode`."""
-        with torch.autocast(self.device.type, self.half or torch.bfloat16, enabled=self.half is not None):
-            return self._backbone(images)
-
-    @torch.no_grad()
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch of images.
 
@@ -54,11 +48,12 @@ class Prior:
         Returns:
             (embedding (B, D), map (B, C, H, W)), both float32 and on ``device``.
         """
-        embedding, maps = self.forward(images.to(self.device))
-        return embedding.float(), maps.float()
+        return self._run(images.to(self.device))
 
 
-def load_prior(name: str, device="cpu", *, weights=None, image_size=None) -> Prior:
+def load_prior(
+    name: str, device="cpu", *, weights=None, image_size=None, backend: str | None = None, precision: str | None = None
+) -> Prior:
     """Build a prior, after fetching its weights if they are not at hand.
 
     Args:
@@ -68,17 +63,20 @@ def load_prior(name: str, device="cpu", *, weights=None, image_size=None) -> Pri
         device: where it runs.
         weights: a checkpoint file to read instead of the one that ``name`` stands for.
         image_size: run it at another input size than its own (a ViT's position embedding is interpolated).
+        backend, precision: by default what :func:`pgjr_lib.priors.backends.choose` takes.
 
     Raises:
         PGJRError: unknown name, no file and no connection, sidecar missing or incomplete, checksum wrong, a
-            pickle or TorchScript archive, OpenAI weights without QuickGELU, weights of another model.
+            pickle or TorchScript archive, OpenAI weights without QuickGELU, weights of another model, a backend or
+            precision that is not available.
     """
     spec = fetch(name) if weights is None else resolve(name, weights)
+    encoding = choose(spec["architecture"], device, backend, precision)
     path = spec["path"]
     # names.py checks every byte of a file with a sidecar, but of fetched weights the size alone
     if path and "size" in spec and file_sha256(path) != spec["checksum"]:
         raise PGJRError(f"{path.resolve()} changed since it was fetched: delete it and fetch {name} again.")
-    return Prior(name, spec, build(spec, image_size), device)
+    return Prior(name, spec, build(spec, image_size), device, encoding)
 
 
 def save_prior(path, state: dict, **sidecar) -> str:

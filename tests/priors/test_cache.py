@@ -11,7 +11,7 @@ from PIL import Image
 from pgjr_lib import data
 from pgjr_lib.augment import plain
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors import cache
+from pgjr_lib.priors import backends, cache
 from pgjr_lib.priors.cache import extract, load
 from pgjr_lib.priors.config import FeatureConfig, feature_key
 from pgjr_lib.priors.encoder import load_prior
@@ -223,23 +223,46 @@ def test_one_chunk_made_beside_other_work_makes_the_folder_not_alone(tmp_path):
     assert json.loads((tmp_path / "manifest.json").read_text())["alone"] is False
 
 
-@pytest.mark.parametrize(("field", "value"), [("precision", "torch.float16"), ("device", "cuda")])
-def test_features_of_another_device_or_precision_are_made_again_and_not_silently(extracted, capsys, field, value):
+@pytest.mark.parametrize(("field", "value"), [("precision", "fp16"), ("device", "cuda"), ("backend", None)])
+def test_features_of_another_device_backend_or_precision_are_made_again_and_not_silently(extracted, capsys, field, value):
     folder, _ = extracted
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, field: value}))
     capsys.readouterr()
     assert extract(CONFIG, folder).manifest[field] == manifest[field]
-    assert "they are made again in" in capsys.readouterr().err
+    assert "they are made anew" in capsys.readouterr().err
 
 
-def test_chunks_of_another_precision_are_made_again(extracted, monkeypatch):
-    folder, features = extracted
-    monkeypatch.setattr("pgjr_lib.priors.encoder.fast_half", lambda device: None)
-    monkeypatch.setattr(cache, "fast_half", lambda device: None)
-    single = extract(CONFIG, folder)
-    assert single.manifest["precision"] == "torch.float32"
-    exact = load_prior("class-name", image_size=32)
+def test_chunks_of_another_precision_are_made_again(tmp_path, capsys):
+    extract(CONFIG, tmp_path, backend="torch", precision="bf16")
+    others = bytes_of(tmp_path)
+    single = extract(CONFIG, tmp_path, backend="torch", precision="fp32")
+    sentence = "were made by torch in bf16 on cpu, not by torch in fp32 on cpu: they are made anew"
+    assert sentence in capsys.readouterr().err
+    assert (single.manifest["backend"], single.manifest["precision"]) == ("torch", "fp32")
+    assert not set(bytes_of(tmp_path).values()) & set(others.values())
+    exact = load_prior("class-name", image_size=32, backend="torch", precision="fp32")
     images = torch.from_numpy(data.load("digits", limit=40).images)
     expected = torch.cat([exact.encode(plain(part, 32))[0] for part in images.split(16)])
     assert torch.equal(single.embeddings, expected)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_shards_on_machines_that_encode_in_different_ways_are_refused(tmp_path, finished):
+    extract(CONFIG, tmp_path, shard=(0, 1) if finished else (0, 2), backend="torch", precision="bf16")
+    before = bytes_of(tmp_path)
+    with pytest.raises(PGJRError, match="bf16 on cpu, not by torch in fp32 on cpu: make all shards on machines alike"):
+        extract(CONFIG, tmp_path, shard=(1, 2), backend="torch", precision="fp32")
+    assert bytes_of(tmp_path) == before
+
+
+def test_without_openvino_one_line_says_that_torch_encodes(tmp_path, capsys, monkeypatch):
+    for module in (cache, backends):
+        monkeypatch.setattr(module, "has_openvino", lambda: False)
+    manifest = extract(CONFIG, tmp_path).manifest
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "OpenVINO" in line]
+    assert line == "OpenVINO is not installed, so torch encodes, more slowly: `pip install 'pgjr[fast]'`."
+    assert manifest["backend"] == "torch"
+    extract(CONFIG, tmp_path)
+    extract({**CONFIG, "seed": 1}, tmp_path, backend="torch")
+    assert "OpenVINO" not in capsys.readouterr().err

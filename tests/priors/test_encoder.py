@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors import encoder
 from pgjr_lib.priors.backbones import Backbone
 from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.priors.names import BUNDLED, prior_checksum
@@ -24,8 +23,7 @@ def bundled():
 def test_vit_embedding_is_the_plain_forwards_and_the_map_its_patch_tokens(vit, monkeypatch):
     folder, model = vit
     monkeypatch.setenv("PGJR_WEIGHTS", str(folder))
-    monkeypatch.setattr(encoder, "fast_half", lambda device: None)
-    prior = load_prior(f"{MODEL}/openai")
+    prior = load_prior(f"{MODEL}/openai", backend="torch", precision="fp32")
     assert (prior.embed_dim, prior.map_shape, prior.image_size) == (512, (768, 2, 2), 64)
     openai = json.loads((folder / f"{MODEL}--openai.json").read_text())["preprocessing"]
     assert prior.mean == tuple(openai["mean"]) and prior.std == tuple(openai["std"])
@@ -54,10 +52,10 @@ def test_a_patch_shows_where_it_lies(vit, monkeypatch):
     assert change.argmax() == 1
 
 
-def test_convnet_map_is_the_last_at_stride_16(bundled, monkeypatch):
+def test_convnet_map_is_the_last_at_stride_16():
+    bundled = load_prior("class-name", backend="torch", precision="fp32")
     assert bundled.map_shape == (512, 4, 4) and bundled.image_size == 64
     images = torch.rand(2, 3, 64, 64)
-    monkeypatch.setattr(bundled, "half", None)
     embedding, maps = bundled.encode(images)
     x = (images - torch.tensor(bundled.mean).view(3, 1, 1)) / torch.tensor(bundled.std).view(3, 1, 1)
     torch.testing.assert_close(embedding, bundled.visual(x), atol=1e-4, rtol=1e-4)

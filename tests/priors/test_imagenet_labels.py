@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgjr_lib.data.sets import IMAGENET10, IMAGENET_DOGS
+from pgjr_lib.data.sets import IMAGENET10, IMAGENET_DOGS, SETS
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors import names
 from pgjr_lib.priors.encoder import load_prior
-from pgjr_lib.priors.supervision import classes_seen, refuse_seen
+from pgjr_lib.priors.supervision import classes_seen, refuse_seen, source_seen
 
 CONVERTED = Path(__file__).parents[3] / "shared" / "data" / "imagenet-label-prior.safetensors"  # beside the checkout
 installed = pytest.mark.skipif(not names.at_hand("imagenet-labels"), reason="pip install 'pgjr[priors]'")
@@ -20,10 +20,9 @@ installed = pytest.mark.skipif(not names.at_hand("imagenet-labels"), reason="pip
 
 @installed
 def test_it_has_the_map_of_its_fifth_stage_and_pooled_features():
-    prior = load_prior("imagenet-labels")
+    prior = load_prior("imagenet-labels", backend="torch", precision="fp32")
     assert (prior.embed_dim, prior.map_shape, prior.image_size) == (1280, (112, 8, 8), 128)
     assert prior.supervision == "ImageNet-1k's labels" and len(prior.classes_seen) == 1000
-    prior.half = None
     images = torch.rand(2, 3, 128, 128)
     embedding, maps = prior.encode(images)
     x = (images - torch.tensor(prior.mean).view(3, 1, 1)) / torch.tensor(prior.std).view(3, 1, 1)
@@ -38,12 +37,8 @@ def test_it_has_the_map_of_its_fifth_stage_and_pooled_features():
 @pytest.mark.skipif(not CONVERTED.is_file(), reason="the converted copy is not beside the checkout")
 def test_it_is_the_converted_copy():
     images = torch.rand(16, 3, 128, 128)
-    embeddings = []
-    for name in ("imagenet-labels", f"file:{CONVERTED}"):
-        prior = load_prior(name)
-        prior.half = None
-        embeddings.append(prior.encode(images)[0])
-    assert torch.cosine_similarity(*embeddings).min() >= 0.999
+    priors = [load_prior(n, backend="torch", precision="fp32") for n in ("imagenet-labels", f"file:{CONVERTED}")]
+    assert torch.cosine_similarity(*(prior.encode(images)[0] for prior in priors)).min() >= 0.999
 
 
 @installed
@@ -93,3 +88,12 @@ def test_it_is_never_scored_on_subsets_of_imagenet():
         refuse_seen("imagenet-labels", "folder:/photos", ("n02085936", "light"))
     for dataset in ("cifar10", "stl10", "digits"):
         refuse_seen("imagenet-labels", dataset)
+
+
+def test_only_stl10_is_marked_because_its_images_come_from_imagenet():
+    priors = ["imagenet-labels", "class-name", "random:imagenet-labels", "ViT-B-32-quickgelu/openai"]
+    marked = {(prior, dataset) for prior in priors for dataset in SETS if source_seen(prior, dataset)}
+    assert marked == {("imagenet-labels", "stl10")}
+    assert not source_seen("imagenet-labels", "folder:/photos")
+    if CONVERTED.is_file():
+        assert source_seen(f"file:{CONVERTED}", "stl10")
