@@ -34,7 +34,7 @@ bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python -m benchmarks.loss
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.augment
-	$(BIN)/python -m benchmarks.encoding --parts speed
+	$(BIN)/python -m benchmarks.encoding --parts speed extraction
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.head
 

@@ -1,13 +1,15 @@
 """Ways of encoding on a CPU: images a second, cosine to torch in float32, and what half precision does to k-means.
 
     python benchmarks/encoding.py                                # everything; needs CIFAR-10 and STL-10 in $PGJR_DATA
-    python benchmarks/encoding.py --parts speed                  # rates and cosines alone
+    python benchmarks/encoding.py --parts speed extraction       # what needs no k-means
     python benchmarks/encoding.py --parts nmi --images 4000      # NMI alone, on a random part of each set
 
 Rates: the ways run in turn in one process, so that what else the machine does meets all; medians. Cosines: the smallest
-over the same images of CIFAR-10's test set, of embeddings and of maps. NMI: k-means on the plain embeddings by the book's
-protocol, the mean over five seeds, for priors that have learned something. pgjr_lib/priors/backends.py takes half
-precision where NMI stays within TOLERANCE of float32's on both sets. Writes its parts of benchmarks/results/encoding.json.
+over the same images of CIFAR-10's test set, of embeddings and of maps. Extraction: a chunk of the feature cache, its
+images plain and in eight views, from pixels to projected features; in encodings a second. NMI: k-means on the plain
+embeddings by the book's protocol, the mean over five seeds, for priors that have learned something.
+pgjr_lib/priors/backends.py takes half precision where NMI stays within TOLERANCE of float32's on both sets. Writes
+benchmarks/results/encoding.json.
 """
 
 import argparse
@@ -22,6 +24,8 @@ from pgjr_book.provenance import provenance
 from pgjr_lib import data
 from pgjr_lib.augment import plain
 from pgjr_lib.evaluation import kmeans_scores
+from pgjr_lib.priors.cache import _Encoder
+from pgjr_lib.priors.config import CHUNK, FeatureConfig
 from pgjr_lib.priors.encoder import Prior, load_prior
 from pgjr_lib.storage import read_json, write_json
 
@@ -30,6 +34,7 @@ TRAINED = ("class-name", "imagenet-labels")
 BLOCKS = {**dict.fromkeys(TRAINED, 256), "random:ViT-B-32-quickgelu/openai": 32}  # prior -> images of a measurement
 SETS = ("cifar10", "stl10")
 TOLERANCE = 0.3  # points of NMI
+PARTS = ("speed", "extraction", "nmi")
 RESULT = Path(__file__).parent / "results" / "encoding.json"
 
 
@@ -70,6 +75,30 @@ def speed(turns: int) -> list[dict]:
     return rows
 
 
+def extraction(turns: int) -> list[dict]:
+    """Time a chunk of the feature cache, of every trained prior in every way."""
+    rows, chunk = [], torch.arange(CHUNK)
+    images = torch.from_numpy(data.load("cifar10", "test", limit=CHUNK).images)
+    for name in TRAINED:
+        encoders = {}
+        for way in WAYS:
+            config = FeatureConfig(dataset="cifar10", prior=name)
+            prior = load_prior(name, backend=way[0], precision=way[1])
+            encoders[way] = _Encoder(config, prior, images, CHUNK)
+            encoders[way].pca = encoders[way].fit_pca()
+        rates = {way: [] for way in WAYS}
+        for _ in range(turns):
+            for way, encoder in encoders.items():
+                began = time.perf_counter()
+                encoder.chunk(0, chunk)
+                rates[way].append(CHUNK * (1 + config.views) / (time.perf_counter() - began))
+        print(f"{name}, plain and {config.views} views")
+        for way in WAYS:
+            rows.append({"prior": name, "backend": way[0], "precision": way[1], "encodings_per_second": rates[way]})
+            print(f"  {' '.join(way):14s} {statistics.median(rates[way]):7.1f} encodings/s")
+    return rows
+
+
 def nmi(limit: int | None) -> list[dict]:
     """Score k-means on the embeddings of every trained prior in every way."""
     rows = []
@@ -78,15 +107,16 @@ def nmi(limit: int | None) -> list[dict]:
             image_set = data.load(dataset, "test", limit=limit)
             images = torch.from_numpy(image_set.images)
             print(f"{name} on {len(images):,} test images of {dataset}")
+            found = []  # torch in float32 is the first
             for backend, precision in WAYS:
                 prior = load_prior(name, backend=backend, precision=precision)
                 values = kmeans_scores(encode(prior, images)[0].numpy(), image_set.labels)["nmi"]
                 row = {"prior": name, "set": dataset, "images": len(images), "note": image_set.note,
                        "backend": backend, "precision": precision, "nmi": [100 * value for value in values]}  # fmt: skip
-                exact = row if (backend, precision) == WAYS[0] else exact  # noqa: F821
-                row["difference"] = float(np.mean(row["nmi"]) - np.mean(exact["nmi"]))
-                rows.append(row)
+                found.append(row)
+                row["difference"] = float(np.mean(row["nmi"]) - np.mean(found[0]["nmi"]))
                 print(f"  {backend:8s} {precision}  NMI {np.mean(row['nmi']):.2f} ({row['difference']:+.2f})", flush=True)
+            rows += found
     for name in TRAINED:
         for backend in ("torch", "openvino"):
             half = [r for r in rows if (r["prior"], r["backend"], r["precision"]) == (name, backend, "bf16")]
@@ -97,13 +127,17 @@ def nmi(limit: int | None) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", nargs="+", choices=("speed", "nmi"), default=["speed", "nmi"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--turns", type=int, default=5, help="measurements of each rate")
     parser.add_argument("--images", type=int, help="images of each set for NMI (default: all)")
     options = parser.parse_args()
-    result = read_json(RESULT) if RESULT.exists() else {}
+    parts = {
+        "speed": lambda: speed(options.turns), "extraction": lambda: extraction(options.turns),
+        "nmi": lambda: nmi(options.images),
+    }  # fmt: skip
+    result = read_json(RESULT) if RESULT.exists() else {}  # parts that are not measured now stay
     for part in options.parts:
-        rows = speed(options.turns) if part == "speed" else nmi(options.images)
+        rows = parts[part]()
         result[part] = {"rows": rows, "provenance": provenance("cpu", "")}
     write_json(RESULT, {"setting": {"blocks": BLOCKS, "tolerance": TOLERANCE}, **result})
 
