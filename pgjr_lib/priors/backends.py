@@ -19,11 +19,11 @@ from pgjr_lib.devices import fast_half
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.backbones import Backbone
 
-# The precision on a CPU: half precision where k-means NMI stays within 0.3 points of float32's, both on CIFAR-10's and
-# on STL-10's test images, else float32. benchmarks/encoding.py measures it; benchmarks/README.md has the figures.
+# The precision on a CPU. Rule: half precision where k-means NMI stays within 0.3 points of float32's, both on CIFAR-10's
+# and on STL-10's test images, else float32. The differences that benchmarks/encoding.py measured stand beside it.
 CPU_PRECISION = {  # architecture -> backend -> precision; an architecture that is not listed was not measured
-    "resnet10t_stride16": {"openvino": "bf16", "torch": "bf16"},
-    "tf_efficientnet_lite0": {"openvino": "bf16", "torch": "bf16"},
+    "resnet10t_stride16": {"openvino": "bf16", "torch": "bf16"},  # +0.24 and -0.05; torch +0.29 and +0.15
+    "tf_efficientnet_lite0": {"openvino": "bf16", "torch": "bf16"},  # -0.22 and +0.03; torch -0.04 and -0.00
 }
 PRECISIONS = {"torch": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16")}  # backend -> what it offers
 BATCH = 16  # images that OpenVINO encodes at once on a thread: few enough that a layer's results stay in its cache
