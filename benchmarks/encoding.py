@@ -1,8 +1,8 @@
 """Ways of encoding on a CPU: images a second, cosine to torch in float32, and what half precision does to k-means.
 
-    python benchmarks/encoding.py                                # everything; needs CIFAR-10 and STL-10 in $PGJR_DATA
-    python benchmarks/encoding.py --parts speed extraction       # what needs no k-means
-    python benchmarks/encoding.py --parts nmi --images 4000      # NMI alone, on a random part of each set
+    python -m benchmarks.encoding                                # everything; needs CIFAR-10 and STL-10 in $PGJR_DATA
+    python -m benchmarks.encoding --parts speed extraction       # what needs no k-means
+    python -m benchmarks.encoding --parts nmi --images 4000      # NMI alone, on a random part of each set
 
 Rates: the ways run in turn in one process, so that what else the machine does meets all; medians. Cosines: the smallest
 over the same images of CIFAR-10's test set, of embeddings and of maps. Extraction: a chunk of the feature cache, its
