@@ -6,7 +6,6 @@ import sys
 
 from pgjr_book import make, manifest, toc
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors.config import MANIFEST
 
 PROFILE = config.get("profile", "embedded")
 try:
@@ -48,13 +47,13 @@ rule notebook:
     shell: "{PYTHON} -m pgjr_book notebook {wildcards.name} --profile {PROFILE}"
 
 
-for folder in PLAN.features:
+for path in PLAN.features:
     rule:
-        name: f"features_{folder.name}"
-        output: f"{os.path.relpath(folder)}/{MANIFEST}"
-        params: key=folder.name
+        name: f"features_{path.parent.name}_{path.stem.rpartition('-')[2]}"
+        output: os.path.relpath(path)
+        params: key=f"{path.parent.name}/{path.stem}"
         threads: workflow.cores  # alone on the machine: the seconds of encoding count as well as those of training
-        message: f"encoding features {folder.name}"
+        message: f"encoding features {path.parent.name}"
         # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
         shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} --alone"
 
@@ -63,7 +62,7 @@ for name, entry in RUNS.items():
     rule:
         name: f"runs_{name}"
         # ancient: a record is found by its key, not by the age of its features
-        input: [ancient(f"{os.path.relpath(folder)}/{MANIFEST}") for folder in entry.features]
+        input: [ancient(os.path.relpath(path)) for path in entry.features]
         # update: the records that exist already are kept while the missing ones are computed
         output: [update(path) for path in relative(entry.own)]
         params:

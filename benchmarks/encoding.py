@@ -24,8 +24,8 @@ from pgjr_book.provenance import provenance
 from pgjr_lib import data
 from pgjr_lib.augment import plain
 from pgjr_lib.evaluation import kmeans_scores
-from pgjr_lib.priors.cache import _Encoder
-from pgjr_lib.priors.config import FeatureConfig
+from pgjr_lib.priors.chunks import Encoder
+from pgjr_lib.priors.config import FeatureConfig, part_names
 from pgjr_lib.priors.encoder import Prior, load_prior
 from pgjr_lib.storage import read_json, write_json
 
@@ -85,13 +85,14 @@ def extraction(turns: int) -> list[dict]:
         for way in WAYS:
             config = FeatureConfig(dataset="cifar10", prior=name)
             prior = load_prior(name, backend=way[0], precision=way[1])
-            encoders[way] = _Encoder(config, prior, images, EXTRACTED)
+            encoders[way] = Encoder(config, prior, images, torch.zeros(EXTRACTED, dtype=torch.int64), EXTRACTED)
             encoders[way].pca = encoders[way].fit_pca()  # this also warms up
         rates = {way: [] for way in WAYS}
         for _ in range(turns):
             for way, encoder in encoders.items():
                 began = time.perf_counter()
-                encoder.chunk(0, chunk)
+                for part in part_names(config.views):
+                    encoder.chunk(part, 0, chunk)
                 rates[way].append(EXTRACTED * (1 + config.views) / (time.perf_counter() - began))
         print(f"{name}, plain and {config.views} views")
         for way in WAYS:

@@ -11,6 +11,8 @@ import statistics
 import tempfile
 import time
 from dataclasses import asdict
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -18,8 +20,9 @@ import torch
 from pgjr_book.provenance import provenance
 from pgjr_lib.augment import plain
 from pgjr_lib.devices import default_device
-from pgjr_lib.priors.cache import _Encoder, _make
-from pgjr_lib.priors.config import CHUNK, FeatureConfig
+from pgjr_lib.priors.cache import _make
+from pgjr_lib.priors.chunks import Encoder
+from pgjr_lib.priors.config import CHUNK, FeatureConfig, part_names
 from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.storage import write_json
 
@@ -38,7 +41,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (options.images, 3, 32, 32), dtype=torch.uint8, generator=generator)
     config = FeatureConfig(dataset="digits", prior=options.prior, views=options.views)
-    encoder = _Encoder(config, prior, images, CHUNK)
+    encoder = Encoder(config, prior, images, torch.zeros(len(images), dtype=torch.int64), CHUNK)
     encoder.pca = encoder.fit_pca()
     ready = plain(images[:CHUNK], prior.image_size).to(device)
     chunks = torch.arange(options.images).split(CHUNK)
@@ -55,8 +58,8 @@ def main() -> None:
 
     def cache() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            for c, rows in enumerate(chunks):
-                _make(Path(folder) / f"chunk-{c:05d}.safetensors", "benchmark", lambda c=c, rows=rows: encoder.chunk(c, rows), True)
+            for part, (c, rows) in product(part_names(options.views), enumerate(chunks)):
+                _make(Path(folder) / f"{part}-{c}.safetensors", {}, partial(encoder.chunk, part, c, rows), True)
         wait()
 
     rates = {"cache": [], "bare_forward": []}

@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("fetch", _fetch, "fetch the priors that a profile needs and that are not here")
 
     sub = add("features", _features, "encode the images of one feature folder of a profile")
-    sub.add_argument("--key", required=True, help="the feature folder's name")
+    sub.add_argument("--key", required=True, help="the feature folder's name and its manifest, as KEY/manifest-K")
     sub.add_argument("--alone", action="store_true", help="note that nothing else runs, so that the seconds count")
     sub.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="make part I of N only")
 
@@ -89,9 +89,10 @@ def _features(options) -> None:
     from pgjr_book.manifest import known
     from pgjr_lib.priors.cache import extract
 
-    folders = {folder.name: (folder, config) for folder, config in plan(options.profile).features.items()}
-    folder, config = known(folders, options.key, f"feature folder of profile {options.profile}")
-    extract(config, folder, shard=options.shard, alone=options.alone)
+    features = plan(options.profile).features
+    manifests = {f"{path.parent.name}/{path.stem}": path for path in features}
+    path = known(manifests, options.key, f"feature folder of profile {options.profile}")
+    extract(features[path], path.parent, shard=options.shard, alone=options.alone)
 
 
 def _run(options) -> None:

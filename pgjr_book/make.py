@@ -15,7 +15,7 @@ from pgjr_book.run_config import RESULTS_VERSION, RunConfig
 from pgjr_lib import data
 from pgjr_lib.data.sets import SETS
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.priors.config import FORMAT, FeatureConfig
+from pgjr_lib.priors.config import FORMAT, FeatureConfig, manifest_name
 from pgjr_lib.priors.names import at_hand
 from pgjr_lib.priors.supervision import refuse_seen
 
@@ -30,7 +30,7 @@ class PlannedExperiment:
         experiment: what it is, with its runs.
         paths: run -> path of its record, for the runs whose data and weights are here.
         own: the paths of the runs that no earlier or timed experiment computes.
-        features: the feature folders that the runs read.
+        features: the manifests of the features that the runs read.
     """
 
     experiment: Experiment
@@ -46,7 +46,7 @@ class Plan:
     Attributes:
         profile: its name.
         experiments: name -> experiment, in the manifest's order.
-        features: feature folder -> what it holds.
+        features: manifest of a feature folder -> what it lists.
         to_fetch: names of priors that are not here and can be fetched.
         missing: sentences on data and priors that the profile needs and that are not here.
     """
@@ -90,7 +90,7 @@ def plan(profile: str, root: Path | None = None) -> Plan:
             try:
                 paths[run.config] = records.record_path(run.config, root)
                 if config := run.config.features():
-                    needed[records.feature_folder(config, root)] = config
+                    needed[records.feature_folder(config, root) / manifest_name(config.views)] = config
             except PGJRError as error:  # data or weights are not here, so the key is not known yet
                 missing[str(error)] = None
         own = [path for path in dict.fromkeys(paths.values()) if path not in claimed]
@@ -222,12 +222,13 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
         inputs = cache.extract(features, records.feature_folder(features, root), device=device, alone=alone)
         refuse_seen(config.prior, config.dataset, inputs.class_names)
         described = {**inputs.manifest["data"], "classes": len(inputs.class_names)}
-        weights, extract_s = inputs.manifest["weights"], inputs.manifest["seconds"]
+        weights = inputs.manifest["weights"]
+        plain_s, extract_s = inputs.manifest["plain_seconds"], inputs.manifest["seconds"]
     else:
         inputs = train.load_images(config)
         described = {"name": inputs.name, "split": inputs.split, "count": len(inputs.labels),
                      "classes": len(inputs.class_names), "checksum": inputs.checksum, "note": inputs.note}  # fmt: skip
-        weights, extract_s = None, 0.0
+        weights, plain_s, extract_s = None, 0.0, 0.0
     checkpoint = records.checkpoint_path(run_key, root)
     alone = alone and not checkpoint.exists()  # whatever stopped the run, its seconds are no longer those of one machine
     result = train.compute(config, inputs, device=device, checkpoint=checkpoint, identity=run_key)
@@ -238,7 +239,8 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
         "weights": weights, "provenance": origin,
     }  # fmt: skip
     timings = record["timings"]
-    timings |= {"alone": alone, "extract_s": extract_s, "total_s": extract_s + timings["train_s"] + timings["evaluate_s"]}
+    timings |= {"alone": alone, "plain_s": plain_s, "extract_s": extract_s}
+    timings["total_s"] = extract_s + timings["train_s"] + timings["evaluate_s"]
     records.write_record(record, records.record_path(config, root))
     checkpoint.unlink(missing_ok=True)
     return record

@@ -113,7 +113,7 @@ def _baseline(run: RunConfig, inputs, device: str) -> dict:
         points, labels = inputs.embeddings.numpy(), inputs.labels.numpy()
         variants["standardised"] = (points - points.mean(0)) / np.maximum(points.std(0), 1e-6)
         if len(inputs.view_embeddings):
-            variants["view_mean"] = inputs.view_embeddings.float().mean(0).numpy()
+            variants["view_mean"] = torch.stack(inputs.view_embeddings).float().mean(0).numpy()
     fits = {name: _fits(run, features, labels, device) for name, features in {"plain": points, **variants}.items()}
     scores = {name: evaluation.scores_of(clusterings, labels) for name, clusterings in fits.items()}
     timings = {"train_s": 0.0, "evaluate_s": time.perf_counter() - started}

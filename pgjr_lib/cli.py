@@ -12,7 +12,7 @@ from pathlib import Path
 from pgjr_lib import __version__
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.options import HEAD_TRAINING
-from pgjr_lib.priors.config import MANIFEST, FeatureConfig
+from pgjr_lib.priors.config import FeatureConfig, manifest_name
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -191,11 +191,10 @@ def verify_file(path: Path) -> None:
             load_tensors(path / FEATURES)
             path = path / CACHE
         if path.is_dir():
-            path = path / MANIFEST
-            if not path.is_file():
-                raise PGJRError(
-                    f"{path.parent} holds neither features nor clusters that pgjr wrote: nothing was checked."
-                )
+            manifests = sorted(path.glob(manifest_name("*")), key=lambda m: (len(m.name), m.name))
+            if not manifests:
+                raise PGJRError(f"{path} holds neither features nor clusters that pgjr wrote: nothing was checked.")
+            path = manifests[-1]
         _verify_part(path)
     except (TypeError, AttributeError, LookupError) as error:
         raise PGJRError(f"{path} does not have the form that pgjr writes ({type(error).__name__}: {error}).") from None
@@ -218,8 +217,8 @@ def _verify_part(path: Path) -> None:
             raise PGJRError(f"{tensors} is not the file that {beside.name} describes: run the extraction again.")
     elif path != beside:
         load_tensors(path)
-    elif path.name == MANIFEST and "files" in description:
-        load(path.parent)
+    elif "files" in description and path.name == manifest_name(description["config"]["views"]):
+        load(path.parent, description["config"]["views"])
     else:
         raise PGJRError(
             f"{path} is no manifest, note of a chunk or sidecar of a prior that pgjr wrote: nothing was checked."

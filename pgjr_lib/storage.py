@@ -144,8 +144,13 @@ def refuse_pickle(path: Path, zipped: bool = True) -> None:
         )
 
 
+_checked: dict[tuple, str] = {}  # files whose content this process has hashed, with the checksum
+
+
 def load_tensors(path) -> tuple[dict, dict[str, str]]:
-    """Load what :func:`save_tensors` wrote and check it.
+    """Load what :func:`save_tensors` wrote and check it; a file that does not change is hashed once in a process.
+
+    The tensors are mapped into memory: what nobody reads stays on disk.
 
     Returns:
         (name -> Tensor, the metadata with its ``checksum``).
@@ -160,6 +165,8 @@ def load_tensors(path) -> tuple[dict, dict[str, str]]:
     if not path.is_file():
         raise PGJRError(f"{path} does not exist.")
     refuse_pickle(path)
+    status = path.stat()
+    state = path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
     try:
         with safe_open(path, framework="pt") as stream:
             metadata = dict(stream.metadata() or {})
@@ -168,6 +175,7 @@ def load_tensors(path) -> tuple[dict, dict[str, str]]:
         raise PGJRError(f"{path} is truncated or no safetensors file ({error}): make or fetch it again.") from None
     if "checksum" not in metadata:
         raise PGJRError(f"{path} carries no checksum of its tensors, so pgjr did not write it: give a file of pgjr's.")
-    if metadata["checksum"] != tensors_sha256(tensors):
+    if _checked.get(state) != metadata["checksum"] and metadata["checksum"] != tensors_sha256(tensors):
         raise PGJRError(f"{path} does not match its checksum (it was changed or damaged): delete it and make it again.")
+    _checked[state] = metadata["checksum"]
     return tensors, metadata

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +62,13 @@ class FeatureSource:
     """Features of a frozen prior, plain and of K views, for the head. Each draw picks one view of each sample.
 
     Args:
-        embeddings, maps: plain features (N, D) and (N, C, h, w), float32.
-        view_embeddings, view_maps: features of the views, (K, N, D) and (K, N, C, h, w), float32 or half
-            precision. With K = 0 the head trains on the plain features.
+        embeddings, maps: plain features (N, D) and (N, C, h, w), float32 or half precision.
+        view_embeddings, view_maps: features of the views, for each of K views (N, D) and (N, C, h, w), float32 or half
+            precision. With K = 0 the head trains on the plain features. On a CPU they may lie on disk, mapped into
+            memory.
     """
 
-    def __init__(self, embeddings: Tensor, maps: Tensor, view_embeddings: Tensor, view_maps: Tensor):
+    def __init__(self, embeddings: Tensor, maps: Tensor, view_embeddings: Sequence[Tensor], view_maps: Sequence[Tensor]):
         self.embeddings, self.maps = embeddings, maps
         self.view_embeddings, self.view_maps = view_embeddings, view_maps
 
@@ -75,9 +76,11 @@ class FeatureSource:
         return len(self.embeddings)
 
     def to(self, device) -> "FeatureSource":
-        """Return the same features on ``device``."""
-        tensors = (self.embeddings, self.maps, self.view_embeddings, self.view_maps)
-        return FeatureSource(*(tensor.to(device) for tensor in tensors))
+        """Return the same features on ``device``. On an accelerator the views are stacked, and no draw waits for it."""
+        views = (self.view_embeddings, self.view_maps)
+        if torch.device(device).type != "cpu" and len(self.view_embeddings):
+            views = (torch.stack([view.to(device) for view in kind]) for kind in views)
+        return FeatureSource(self.embeddings.to(device), self.maps.to(device), *views)
 
     def choose_views(self) -> Tensor | None:
         """Choose one of the K views for each sample, for a whole epoch: (N,) int64 on the features' device, None if K = 0."""
@@ -89,11 +92,22 @@ class FeatureSource:
         if views is None:
             return self.plain(index)
         view = views[index]
-        return self.view_embeddings[view, index].float(), self.view_maps[view, index].float()
+        return _gather(self.view_embeddings, view, index), _gather(self.view_maps, view, index)
 
     def plain(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return the plain features of ``index``: (B, D) and (B, C, h, w)."""
-        return self.embeddings[index], self.maps[index]
+        return self.embeddings[index].float(), self.maps[index].float()
+
+
+def _gather(views: Sequence[Tensor], view: Tensor, index: Tensor) -> Tensor:
+    """Return ``views[view[i]][index[i]]`` for each i, float32. Views on disk stay there: none is copied whole."""
+    if isinstance(views, Tensor):
+        return views[view, index].float()
+    picked = torch.empty(len(index), *views[0].shape[1:], device=index.device)
+    for k, features in enumerate(views):
+        rows = (view == k).nonzero().squeeze(1)
+        picked[rows] = features[index[rows]].float()
+    return picked
 
 
 def learning_rate(epoch: int, options: TrainingOptions) -> float:

@@ -9,8 +9,8 @@ from pgjr_lib.errors import PGJRError
 
 CHUNK = 256  # images in a file
 PCA_IMAGES = 4096  # plain images that the axes of the maps are fitted on, at most
-MANIFEST = "manifest.json"  # of a feature folder; it is written last, so a folder that has it is whole
-FORMAT = 2  # raise it whenever the same config would give other bytes
+PLAIN = "plain"  # the part of a feature folder that holds the images without augmentation
+FORMAT = 3  # raise it whenever the same config would give other bytes
 
 
 class FeatureConfig(BaseModel):
@@ -60,6 +60,19 @@ def check_config(config: FeatureConfig | dict) -> FeatureConfig:
 
 
 def feature_key(config: FeatureConfig, data_checksum: str, weights_checksum: str) -> str:
-    """Return 16 hexadecimal digits that change whenever the features would."""
-    parts = [FORMAT, CHUNK, config.model_dump(), data_checksum, weights_checksum]
+    """Return 16 hexadecimal digits that change whenever a feature would.
+
+    The number of views does not enter: fewer views are a prefix of more.
+    """
+    parts = [FORMAT, CHUNK, config.model_dump(exclude={"views"}), data_checksum, weights_checksum]
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def part_names(views: int) -> list[str]:
+    """Return the parts of a feature folder with ``views`` views: ``plain``, ``view-0``, ``view-1``, ..."""
+    return [PLAIN, *(f"view-{view}" for view in range(views))]
+
+
+def manifest_name(views: int | str) -> str:
+    """Return the file that lists the parts of a folder with ``views`` views. It is written last, when all are whole."""
+    return f"manifest-{views}.json"

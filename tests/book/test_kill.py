@@ -50,7 +50,7 @@ def trained(root):
 
 def encoded(root):
     """The bytes of every tensor file and what the manifest says of them."""
-    manifest = json.loads((root / "manifest.json").read_text())
+    manifest = json.loads(next(root.glob("manifest-*.json")).read_text())
     return manifest["files"], {p.name: p.read_bytes() for p in root.glob("*.safetensors")}
 
 

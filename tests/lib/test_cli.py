@@ -47,9 +47,9 @@ def test_cluster_writes_a_row_for_every_image(photos, tmp_path, capsys):
     assert [row["file"] for row in rows] == sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*.png"))
     assert {row["cluster"] for row in rows} == {"0", "1"}
     assert main(["verify", str(out / "features.safetensors"), str(out)]) == 0
-    (out / "features" / "chunk-00000.safetensors").write_bytes(b"")
+    (out / "features" / "view-0.safetensors").write_bytes(b"")
     assert main(["verify", str(out)]) == 2
-    assert "chunk-00000.safetensors is truncated" in last_error(capsys)
+    assert "view-0.safetensors is truncated" in last_error(capsys)
 
 
 def test_verify_recognises_files_by_their_content(photos, tmp_path, capsys):
@@ -57,9 +57,9 @@ def test_verify_recognises_files_by_their_content(photos, tmp_path, capsys):
     command = ["extract", "--dataset", f"images:{photos}", "--split", "all", "--views", "1", "--out", str(out)]
     assert main(command) == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    for name in before:  # chunks, their notes, the manifest
+    for name in before:  # parts, their notes, the manifest
         assert main(["verify", str(out / name)]) == 0
-    for name in ("manifest.json", "pca.json", "chunk-00000.json"):
+    for name in ("manifest-1.json", "pca.json", "view-0.json"):
         (out / name).write_text("{}")
         assert main(["verify", str(out / name)]) == 2
         assert "nothing was checked" in (sentence := last_error(capsys)) and "delete" not in sentence
@@ -234,8 +234,8 @@ def test_a_file_where_a_folder_should_be_is_one_sentence(photos, tmp_path, capsy
     ("name", "text"),
     [("record.json", '{"config": {}, "scores": {}, "provenance": 5}'),
      ("note.json", "5"), ("note.json", '{"stamp": 1}'),
-     ("manifest.json", '{"files": [1], "config": {}, "class_names": []}'),
-     ("manifest.json", '{"files": {}, "config": {"views": 0}, "class_names": []}')],
+     ("manifest-0.json", '{"files": [1], "config": {}, "class_names": []}'),
+     ("manifest-0.json", '{"files": {}, "config": {"views": 0}, "class_names": []}')],
 )  # fmt: skip
 def test_verify_reports_any_damage_in_one_sentence(name, text, tmp_path, capsys):
     (tmp_path / name).write_text(text)

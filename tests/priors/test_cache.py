@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,14 +39,15 @@ def bytes_of(folder):
 def test_shapes_types_and_manifest(extracted):
     folder, features = extracted
     assert features.embeddings.shape == (40, 256) and features.embeddings.dtype == torch.float32
-    assert features.maps.shape == (40, 6, 2, 2) and features.maps.dtype == torch.float32
-    assert features.view_embeddings.shape == (2, 40, 256) and features.view_maps.shape == (2, 40, 6, 2, 2)
+    assert features.maps.shape == (40, 6, 2, 2) and features.maps.dtype == torch.float16
+    assert [tuple(view.shape) for view in features.view_embeddings] == [(40, 256)] * 2
+    assert [tuple(view.shape) for view in features.view_maps] == [(40, 6, 2, 2)] * 2
     assert features.labels.shape == (40,) and features.labels.dtype == torch.int64 and len(features.class_names) == 10
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest-2.json").read_text())
     assert manifest["data"]["name"] == "digits" and manifest["data"]["split"] == "all"
     assert manifest["data"]["count"] == manifest["count"] == 40 and manifest["weights"]["name"] == "class-name"
     assert manifest["seconds"] > 0 and manifest["images_per_second"] > 0
-    assert len(manifest["files"]) == 3
+    assert list(manifest["files"]) == ["plain.safetensors", "view-0.safetensors", "view-1.safetensors"]
 
 
 def test_embeddings_are_the_priors_and_views_differ(extracted):
@@ -65,7 +67,7 @@ def test_maps_are_the_principal_components_of_the_plain_maps(extracted):
     maps = torch.cat([prior.encode(plain(b, 32))[1] for b in torch.from_numpy(digits.images).split(16)])
     vectors = maps.permute(0, 2, 3, 1).flatten(0, 2).double()
     values = torch.linalg.svdvals(vectors - vectors.mean(0))[:6] ** 2 / len(vectors)
-    mine = features.maps.permute(0, 2, 3, 1).flatten(0, 2).double()
+    mine = features.maps.float().permute(0, 2, 3, 1).flatten(0, 2).double()
     torch.testing.assert_close(mine.var(0, correction=0), values, rtol=0.01, atol=1e-6)
     assert mine.mean(0).abs().max() < 0.01 * values[0].sqrt()
 
@@ -74,7 +76,7 @@ def test_a_second_call_reads_and_builds_nothing(extracted, monkeypatch):
     folder, features = extracted
     monkeypatch.setattr(cache, "load_prior", lambda *a, **k: pytest.fail("built the prior again"))
     again = extract(CONFIG, folder)
-    assert torch.equal(again.view_maps, features.view_maps) and again.manifest == features.manifest
+    assert torch.equal(again.view_maps[1], features.view_maps[1]) and again.manifest == features.manifest
 
 
 def test_shards_in_any_order_make_the_same_bytes(extracted, tmp_path):
@@ -87,7 +89,7 @@ def test_shards_in_any_order_make_the_same_bytes(extracted, tmp_path):
         extract(CONFIG, parts, shard=(2, 2))
 
 
-@pytest.mark.parametrize("when", range(4))
+@pytest.mark.parametrize("when", range(13))  # the axes, three chunks of three parts, and each part joined
 def test_a_killed_extraction_resumes_to_the_same_bytes(extracted, tmp_path, monkeypatch, when):
     folder, _ = extracted
     real, calls = cache.save_tensors, []
@@ -102,7 +104,6 @@ def test_a_killed_extraction_resumes_to_the_same_bytes(extracted, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         extract(CONFIG, tmp_path / "killed")
     monkeypatch.setattr(cache, "save_tensors", real)
-    assert len(bytes_of(tmp_path / "killed")) == when
     extract(CONFIG, tmp_path / "killed")
     assert bytes_of(tmp_path / "killed") == bytes_of(folder)
 
@@ -111,7 +112,7 @@ def test_a_killed_extraction_resumes_to_the_same_bytes(extracted, tmp_path, monk
 def test_a_damaged_file_is_refused_by_load_and_made_again_by_extract(extracted, tmp_path, damage):
     folder, _ = extracted
     before = bytes_of(folder)
-    path = folder / "chunk-00001.safetensors"
+    path = folder / "view-0.safetensors"
     whole = path.read_bytes()
     if damage == "truncated":
         path.write_bytes(whole[:-50])
@@ -122,17 +123,57 @@ def test_a_damaged_file_is_refused_by_load_and_made_again_by_extract(extracted, 
     else:
         extract({**CONFIG, "seed": 1}, tmp_path / "other")
         shutil.copy(tmp_path / "other" / path.name, path)
-    with pytest.raises(PGJRError, match="chunk-00001"):
+    with pytest.raises(PGJRError, match="view-0"):
         load(folder)
     extract(CONFIG, folder)
     assert bytes_of(folder) == before
+
+
+def test_fewer_views_are_a_prefix_and_are_not_encoded_again(extracted, monkeypatch):
+    folder, features = extracted
+    before = bytes_of(folder)
+    monkeypatch.setattr(cache.Encoder, "chunk", lambda *args: pytest.fail("encoded again"))
+    for views in (0, 1):
+        fewer = extract({**CONFIG, "views": views}, folder)
+        assert torch.equal(fewer.embeddings, features.embeddings) and len(fewer.view_maps) == views
+        assert all(map(torch.equal, fewer.view_embeddings, features.view_embeddings))
+        assert all(map(torch.equal, fewer.view_maps, features.view_maps))
+        assert fewer.manifest["seconds"] < features.manifest["seconds"]
+    assert bytes_of(folder) == before and load(folder).manifest == features.manifest
+
+
+def test_more_views_are_added_to_those_that_are_there(extracted, tmp_path, monkeypatch):
+    folder, features = extracted
+    real, encoded = cache.Encoder.chunk, []
+
+    def counted(self, part, *args):
+        encoded.append(part)
+        return real(self, part, *args)
+
+    monkeypatch.setattr(cache.Encoder, "chunk", counted)
+    more = extract({**CONFIG, "views": 3}, folder)
+    assert set(encoded) == {"view-2"}
+    assert all(map(torch.equal, more.view_maps[:2], features.view_maps))
+    extract({**CONFIG, "views": 3}, tmp_path / "at once")
+    assert bytes_of(folder) == bytes_of(tmp_path / "at once")
+    seconds = {K: load(folder, K).manifest["seconds"] for K in (2, 3)}
+    assert seconds[2] == features.manifest["seconds"] < seconds[3]
+
+
+def test_features_are_mapped_and_hashed_once_a_process(extracted, monkeypatch):
+    folder, features = extracted
+    monkeypatch.setattr("pgjr_lib.storage.tensors_sha256", lambda tensors: pytest.fail("hashed again"))
+    again = extract(CONFIG, folder)
+    assert torch.equal(again.embeddings, features.embeddings)
+    mapped = Path("/proc/self/maps")
+    assert not mapped.exists() or str(folder / "view-1.safetensors") in mapped.read_text()
 
 
 def test_another_config_in_the_same_folder_replaces_it(extracted):
     folder, features = extracted
     other = extract({**CONFIG, "seed": 1}, folder)
     assert torch.equal(other.embeddings, features.embeddings)
-    assert not torch.equal(other.view_embeddings, features.view_embeddings)
+    assert not torch.equal(other.view_embeddings[0], features.view_embeddings[0])
 
 
 def test_random_state_outside_does_not_matter_and_is_left_alone(extracted, tmp_path):
@@ -147,16 +188,16 @@ def test_random_state_outside_does_not_matter_and_is_left_alone(extracted, tmp_p
 
 def test_no_views(tmp_path):
     features = extract({**CONFIG, "views": 0}, tmp_path / "plain")
-    assert features.view_embeddings.shape == (0, 40, 256) and features.view_maps.shape == (0, 40, 6, 2, 2)
+    assert features.view_embeddings == features.view_maps == () and features.embeddings.shape == (40, 256)
 
 
 def test_keys_change_with_everything_that_counts():
     base = FeatureConfig(**CONFIG)
     keys = {feature_key(base, "data", "weights"), feature_key(base, "other", "weights")}
     keys.add(feature_key(base, "data", "other"))
-    for field, value in {"views": 3, "seed": 1, "flip": True, "crop_scale": 0.5, "limit": 41}.items():
+    for field, value in {"seed": 1, "flip": True, "crop_scale": 0.5, "limit": 41}.items():
         keys.add(feature_key(base.model_copy(update={field: value}), "data", "weights"))
-    assert len(keys) == 8 and all(len(key) == 16 for key in keys)
+    assert len(keys) == 7 and all(len(key) == 16 for key in keys)
 
 
 def test_bad_settings_are_named(tmp_path):
@@ -198,7 +239,7 @@ def test_chunks_of_other_axes_are_made_again(extracted, tmp_path):
 
 
 def notes_of(folder):
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if path.name != "manifest.json"}
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if path.name != "manifest-2.json"}
 
 
 def test_a_folder_says_how_its_seconds_were_taken(extracted):
@@ -220,14 +261,14 @@ def test_seconds_taken_beside_other_work_are_taken_again_where_they_count(tmp_pa
 def test_one_chunk_made_beside_other_work_makes_the_folder_not_alone(tmp_path):
     for part in range(2):
         extract(CONFIG, tmp_path, shard=(part, 2), alone=part == 0)
-    assert json.loads((tmp_path / "manifest.json").read_text())["alone"] is False
+    assert json.loads((tmp_path / "manifest-2.json").read_text())["alone"] is False
 
 
 @pytest.mark.parametrize(("field", "value"), [("precision", "fp16"), ("device", "cuda"), ("backend", None)])
 def test_features_of_another_device_backend_or_precision_are_made_again_and_not_silently(extracted, capsys, field, value):
     folder, _ = extracted
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, field: value}))
+    manifest = json.loads((folder / "manifest-2.json").read_text())
+    (folder / "manifest-2.json").write_text(json.dumps({**manifest, field: value}))
     capsys.readouterr()
     assert extract(CONFIG, folder).manifest[field] == manifest[field]
     assert "they are made anew" in capsys.readouterr().err
