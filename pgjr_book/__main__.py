@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("train", _train, "train one run and write its record", profile=False)
     sub.add_argument(
         "settings", nargs="+", metavar="FIELD=VALUE",
-        help="fields of a run: method=gjr dataset=digits split=all backbone=thin image_size=16 epochs=20",
+        help="fields of a run: method=gjr dataset=digits split=all backbone=small image_size=16 epochs=20",
     )  # fmt: skip
     sub.add_argument("--out", type=Path, default=Path("build/train"), help="folder of features, checkpoint and record")
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pgjr_lib.data.sets import SETS
 from pgjr_lib.options import (
+    FIXED_JIGSAWS,
     Backbone,
     Branch,
     Combine,
@@ -120,9 +121,11 @@ class RunConfig(Strict):
             return f"image_size is {self.image_size}, but a prior needs 8 or more"
         if self.jigsaw == "dense" and self.per_channel:
             return "jigsaw=dense mixes channels, so no channel has weights of its own: leave per_channel off"
-        no_jigsaw = self.method == "idfd" or self.jigsaw == "off" or (self.method == "pgjr" and self.branch == "none")
+        if self.jigsaw in FIXED_JIGSAWS and (self.mode, self.combine, self.per_channel) != ("surround", "residual", False):
+            return f"jigsaw={self.jigsaw} stands for mode=surround with combine=residual: leave mode, combine and per_channel"
+        no_jigsaw = self.method == "idfd" or self.jigsaw in ("off", *FIXED_JIGSAWS) or (self.method == "pgjr" and self.branch == "none")
         if self.beta and no_jigsaw:
-            return f"beta={self.beta} weights the jigsaw's own loss, but this run has no jigsaw: leave beta at 0"
+            return f"beta={self.beta} weights the jigsaw's own loss, but this run has no jigsaw that learns: leave beta at 0"
         if (info := SETS.get(self.dataset)) and self.split not in {*info.splits, "all"}:
             return f"{self.dataset} has no split {self.split}: use split={' or '.join(dict.fromkeys([*info.splits, 'all']))}"
         return None

@@ -17,7 +17,7 @@ from pgjr_lib.data.sets import SETS
 from pgjr_lib.devices import workers
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank
-from pgjr_lib.models import GJR
+from pgjr_lib.models import GJR, entering_map
 from pgjr_lib.options import SOUND_BATCH, HeadOptions, TrainingOptions
 from pgjr_lib.priors.cache import FeatureSet
 from pgjr_lib.progress import progress
@@ -84,11 +84,8 @@ def make_cnn(run: RunConfig) -> GJR:
     Raises:
         PGJRError: the map where the jigsaw sits is too small for its blocks.
     """
-    channels, stride = {"pixel": (3, 1), "layer3": (None, 4), "layer4": (None, 8)}[run.at]
+    channels, stride = entering_map(run.backbone, run.at)
     side = -(-run.image_size // stride)
-    torch.manual_seed(run.seed)
-    without = GJR(run.backbone, None, run.at, run.dim)
-    channels = channels or getattr(without, run.at)[-1].conv2.out_channels
     kind = "off" if run.method == "idfd" else run.jigsaw
     try:
         jigsaw = build_jigsaw(kind, run.seed, channels, (side, side), n=run.n, g=run.g, mode=run.mode,

@@ -3,19 +3,43 @@
 With the jigsaw off, GJR is IDFD.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
-from timm.models.resnet import BasicBlock, ResNet
+from timm.models.resnet import BasicBlock, downsample_conv
 from torch import Tensor, nn
 
 from pgjr_lib.options import BRANCHES, MAPS, PLACES
 
-# options.Backbone -> (blocks of each stage, channels of each stage); "thin" is our choice for machines without a GPU
-BACKBONES = {
-    "resnet18": ((2, 2, 2, 2), (64, 128, 256, 512)),
-    "resnet34": ((3, 4, 6, 3), (64, 128, 256, 512)),
-    "thin": ((1, 1, 1, 1), (16, 32, 64, 128)),
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A ResNet of four stages of basic blocks, without max-pool.
+
+    Attributes:
+        blocks, channels, strides: of each stage. Together with the stem's, the strides make 4 up to layer3 and 8 up to
+            layer4.
+        stem: side of its convolution's kernel, and its stride.
+    """
+
+    blocks: tuple[int, int, int, int]
+    channels: tuple[int, int, int, int]
+    strides: tuple[int, int, int, int] = (1, 2, 2, 2)
+    stem: tuple[int, int] = (3, 1)
+
+
+BACKBONES = {  # options.Backbone -> architecture
+    "resnet18": Architecture((2, 2, 2, 2), (64, 128, 256, 512)),  # as in IDFD's code
+    "resnet34": Architecture((3, 4, 6, 3), (64, 128, 256, 512)),
+    # our choice for machines without a GPU: a processor is fast at 64 channels, and no map is larger than half the image
+    "small": Architecture((1, 1, 1, 1), (64, 64, 64, 128), (2, 1, 1, 2), (4, 2)),
+    "thin": Architecture((1, 1, 1, 1), (16, 32, 64, 128)),
 }
+STEM_CHANNELS = 64
+LAYER3_STRIDE, LAYER4_STRIDE = 4, 8  # pixels of the image along a pixel of the map
 EMBEDDING_MAP = (16, 8, 8)  # channels, height, width of the learned map of an embedding
 
 
@@ -43,10 +67,29 @@ def _shared_start(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
+def entering_map(backbone: str, at: str) -> tuple[int, int]:
+    """Return (channels, pixels of the image along a pixel) of the map that enters a jigsaw at the place ``at``."""
+    channels = BACKBONES[backbone].channels
+    return {"pixel": (3, 1), "layer3": (channels[2], LAYER3_STRIDE), "layer4": (channels[3], LAYER4_STRIDE)}[at]
+
+
+def _stages(architecture: Architecture) -> Iterator[nn.Sequential]:
+    """Yield the four stages; a block that changes stride or channels has a 1x1 convolution on its shortcut."""
+    entering = STEM_CHANNELS
+    for count, channels, stride in zip(architecture.blocks, architecture.channels, architecture.strides, strict=True):
+        blocks = []
+        for step in (stride, *[1] * (count - 1)):
+            changes = step != 1 or entering != channels
+            shortcut = downsample_conv(entering, channels, kernel_size=1, stride=step) if changes else None
+            blocks.append(BasicBlock(entering, channels, step, shortcut))
+            entering = channels
+        yield nn.Sequential(*blocks)
+
+
 class GJR(nn.Module):
     """Compute equations 5 and 6: f = P(E(J(X))) or f = P(pool(E2(J(E1(X))))), normalised.
 
-    The ResNet has the stem of IDFD's code: a 3x3 convolution of stride 1 and no max-pool.
+    ``resnet18`` is that of IDFD's code, with a 3x3 stem of stride 1 and no max-pool.
 
     Args:
         backbone: a key of ``BACKBONES``.
@@ -63,14 +106,16 @@ class GJR(nn.Module):
         super().__init__()
         _known("GJR", "backbone", backbone, BACKBONES)
         _known("GJR", "at", at, PLACES)
-        layers, channels = BACKBONES[backbone]
-        net = ResNet(BasicBlock, layers, num_classes=0, channels=channels, zero_init_last=False)
-        net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, stride=1, padding=1, bias=False)
-        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.stem = nn.Sequential(net.conv1, net.bn1, net.act1)
-        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
-        self.project = nn.Linear(channels[-1], dim)  # P
-        entering = {"pixel": 3, "layer3": channels[2], "layer4": channels[3]}[at]
+        architecture = BACKBONES[backbone]
+        kernel, stride = architecture.stem
+        conv = nn.Conv2d(3, STEM_CHANNELS, kernel, stride, padding=(kernel - 1) // 2, bias=False)
+        self.stem = nn.Sequential(conv, nn.BatchNorm2d(STEM_CHANNELS), nn.ReLU(inplace=True))
+        self.layer1, self.layer2, self.layer3, self.layer4 = _stages(architecture)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.project = nn.Linear(architecture.channels[-1], dim)  # P
+        entering, _ = entering_map(backbone, at)
         # the next layer expects the channels of a map that is not stacked
         self.merge = nn.Conv2d(2 * entering, entering, 1) if _widening(jigsaw) == 2 else nn.Identity()
         self.jigsaw, self.at = jigsaw, at

@@ -10,9 +10,11 @@ from typing import Literal, get_args
 Mode = Literal["surround", "reference", "sequential"]  # which grids a grid is regressed from (jigsaw.visible_grids)
 Combine = Literal["residual", "replace", "concat"]  # how the regressed map joins the map (jigsaw.GridJigsaw)
 Pad = Literal["reflect", "error"]  # what happens to maps that do not divide into blocks (jigsaw.GridJigsaw)
-Jigsaw = Literal["on", "off", "frozen", "dense", "permuted"]  # the operator and its controls (controls.build_jigsaw)
+# the operator and its controls (controls.build_jigsaw)
+Jigsaw = Literal["on", "off", "frozen", "zero", "dense", "permuted", "shifted", "mean", "blur"]
+FIXED_JIGSAWS = ("mean", "blur")  # the controls that have no parameters
 Place = Literal["pixel", "layer3", "layer4"]  # where the jigsaw sits in a CNN (models.GJR)
-Backbone = Literal["thin", "resnet18", "resnet34"]  # the CNNs (models.BACKBONES)
+Backbone = Literal["small", "thin", "resnet18", "resnet34"]  # the CNNs (models.BACKBONES)
 Map = Literal["spatial", "embedding"]  # the map that the head's jigsaw works on (models.PGJR)
 Branch = Literal["none", "supplement", "replace"]  # how the jigsaw branch joins the embedding (models.PGJR)
 Schedule = Literal["steps", "constant"]  # the learning rate through training (training.learning_rate)

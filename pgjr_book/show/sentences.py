@@ -11,7 +11,7 @@ from pgjr_book.show.sets import marked, set_name
 from pgjr_book.verdicts import PAPER_SETS, Difference, Finding, Interaction, Race, RaceCell, scored_set
 
 METHODS = {"gjr": "GJR", "pgjr": "pGJR"}
-CNNS = {"thin": "thin ResNet", "resnet18": "ResNet-18", "resnet34": "ResNet-34"}
+CNNS = {"small": "small ResNet", "thin": "thin ResNet", "resnet18": "ResNet-18", "resnet34": "ResNet-34"}
 ON_PAPER = {"yes": "supported", "no": "not supported"}
 ON_STAND_IN = {"yes": "seen here", "no": "not seen here"}
 NOTHING_TO_JUDGE = {  # claim -> what its test lacks where it was not run
