@@ -19,12 +19,14 @@ SEEDED = {"pgjr": "head"} | dict.fromkeys(CNNS, "cnn")  # the methods that depen
 class SetChoice(Strict):
     """A data set as a profile uses it.
 
-    ``dataset`` is the set's name where the entry has another one; ``cnn`` holds the settings of IDFD and GJR on it.
+    ``dataset`` is the set's name where the entry has another one; ``cnn`` holds the settings of IDFD and GJR on it. With
+    ``folds``, every seed sees another of so many disjoint random subsets of ``limit`` images.
     """
 
     dataset: str | None = None
     split: Literal["train", "test", "all"] = "test"
     limit: int | None = Field(None, ge=2)
+    folds: int | None = Field(None, ge=2)
     cnn: dict[str, object] = {}
 
 
@@ -63,6 +65,7 @@ class ExperimentEntry(Strict):
     title: str
     sets: dict[str, list[str]] = {}  # profile -> the sets used there; every set of the profile where absent
     seeds: dict[str, int] = {}  # profile -> number of seeds, where it differs from the profile's
+    first_seed: int = 0
     timed: bool = False  # pages show its seconds, so its runs have the machine to themselves
     optional: bool = False  # left out where its priors cannot be had
     variants: dict[str, Variant]
@@ -181,9 +184,14 @@ def variant_runs(manifest: Manifest, profile: str, name: str) -> list[VariantRun
             place = f"{FILE}: experiments.{name}.variants.{variant} (profile {profile})"
             values = _settings(manifest, chosen, set_name, point.run)
             kind = SEEDED.get(values.get("method"))
-            for seed in range(entry.seeds.get(profile, chosen.seeds.get(kind, 1)) if kind else 1):
-                extras = dict.fromkeys(EXTRAS, 0) if seed else {}  # the first seed's are enough
-                config = validated(RunConfig, {**values, **extras, "seed": seed}, place)
+            folds = chosen.sets[set_name].folds
+            # without folds, a method without a seed gives the same in every run
+            count = entry.seeds.get(profile, chosen.seeds.get(kind or "head", 1)) if kind or folds else 1
+            for seed in range(entry.first_seed, entry.first_seed + count):
+                given = {"seed": seed} if kind or folds else {}
+                given |= {"fold": seed % folds} if folds else {}
+                given |= dict.fromkeys(EXTRAS, 0) if seed > entry.first_seed else {}  # the first seed's are enough
+                config = validated(RunConfig, {**values, **given}, place)
                 if ":" not in config.dataset:  # else a folder of the user's own
                     known(SETS, config.dataset, "data set", f"{place}: ")
                 runs.append(VariantRun(variant, point.name(), point.panel, point.value, config))
@@ -195,7 +203,7 @@ def _settings(manifest: Manifest, profile: Profile, set_name: str, run: dict) ->
     method, chosen = run.get("method"), profile.sets[set_name]
     values = {
         **manifest.methods.get(method, {}),
-        **chosen.model_dump(exclude={"cnn"}),
+        **chosen.model_dump(exclude={"cnn", "folds"}),
         "dataset": chosen.dataset or set_name,
         **profile.common,
         **profile.methods.get(method, {}),

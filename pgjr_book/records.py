@@ -49,7 +49,7 @@ def checkpoint_path(run_key: str, root: Path) -> Path:
 
 def data_digest(run: RunConfig | FeatureConfig) -> str:
     """Return the checksum of a run's data. Raises PGJRError where the data is not here."""
-    return _data_digest(run.dataset, run.split, run.limit, os.environ.get("PGJR_DATA"))
+    return _data_digest(run.dataset, run.split, run.limit, run.fold, os.environ.get("PGJR_DATA"))
 
 
 def prior_digest(prior: str) -> str:
@@ -58,8 +58,8 @@ def prior_digest(prior: str) -> str:
 
 
 @lru_cache  # a plan asks for the same few sets many times
-def _data_digest(dataset: str, split: str, limit: int | None, _data_root: str | None) -> str:
-    return data.checksum(dataset, split, limit=limit)
+def _data_digest(dataset: str, split: str, limit: int | None, fold: int | None, _data_root: str | None) -> str:
+    return data.checksum(dataset, split, limit=limit, fold=fold)
 
 
 @lru_cache
@@ -95,7 +95,7 @@ class Published:
 
     Attributes:
         path: its file.
-        place: dataset, split and limit of its images.
+        place: dataset, split, limit and fold of its images.
         prior: name of its prior; None for methods that read pixels.
         data, weights: checksums.
         version: ``RESULTS_VERSION`` of the code that made it.
@@ -104,7 +104,7 @@ class Published:
     """
 
     path: Path
-    place: tuple[str, str, int | None]
+    place: tuple[str, str, int | None, int | None]
     prior: str | None
     data: str
     weights: str | None
@@ -136,7 +136,7 @@ def _published(folder: Path, _changed: int) -> dict[str, list[Published]]:
             config = RunConfig.model_validate(record["config"])
             reads = config.features() is not None
             entry = Published(
-                path, (config.dataset, config.split, config.limit), config.prior if reads else None,
+                path, (config.dataset, config.split, config.limit, config.fold), config.prior if reads else None,
                 record["data"]["checksum"], record["weights"]["checksum"] if reads else None, record["results_version"],
                 record.get("feature_format"), record["provenance"]["started"],
             )  # fmt: skip

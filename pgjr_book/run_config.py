@@ -27,9 +27,10 @@ RESULTS_VERSION = 2  # raise it when a change of the code changes results: every
 
 Method = Literal["pixels", "prior", "pgjr", "idfd", "gjr"]
 CNNS = ("idfd", "gjr")  # the methods that train a CNN on images
-EXTRAS = ("landscape", "exemplars", "snapshots")  # recorded in addition; at 0 they do not enter the key
-DATA = ("dataset", "split", "limit", "image_size", "kmeans_seeds")
-PRIOR = ("prior", "views", "crop_scale", "flip", "map_channels")
+EXTRAS = ("landscape", "exemplars", "snapshots")  # recorded in addition
+OMITTED = (*EXTRAS, "fold", "map_side")  # at their defaults these do not enter the key
+DATA = ("dataset", "split", "limit", "fold", "image_size", "kmeans_seeds")
+PRIOR = ("prior", "views", "crop_scale", "flip", "map_channels", "map_side")
 TRAINING = ("epochs", "batch_size", "lr", "tau1", "tau2", "alpha", "bank_momentum", "momentum", "weight_decay",
             "dim", "precision", "schedule", "eval_every", "seed", *EXTRAS)  # fmt: skip
 JIGSAW = ("jigsaw", "mode", "combine", "n", "g", "per_channel", "beta")
@@ -54,6 +55,7 @@ class Strict(BaseModel):
 class RunConfig(Strict):
     """One run. Symbols are those of the method page, sizes are in pixels; ``limit`` None takes every image.
 
+    ``fold`` chooses one of the disjoint random subsets of ``limit`` images. ``map_side`` pools the prior's map.
     Three fields record more than the scores, where they are above 0: ``landscape`` single starts of k-means,
     ``exemplars`` images of each cluster, and ``snapshots`` of the features through training.
     """
@@ -62,6 +64,7 @@ class RunConfig(Strict):
     dataset: str
     split: Literal["train", "test", "all"] = "test"
     limit: int | None = Field(None, ge=2)
+    fold: int | None = Field(None, ge=0)
     image_size: int | None = Field(None, ge=4)
     kmeans_seeds: int = Field(5, ge=1)
     prior: str | None = None
@@ -69,6 +72,7 @@ class RunConfig(Strict):
     crop_scale: float = Field(0.2, gt=0, le=1)
     flip: bool = False
     map_channels: int = Field(64, ge=1)
+    map_side: int | None = Field(None, ge=1)
     backbone: Backbone = "resnet18"
     at: Place = "layer3"
     map: Map = HeadOptions.map
@@ -100,7 +104,8 @@ class RunConfig(Strict):
 
     def relevant(self) -> dict:
         """Return the fields that the result depends on, in a fixed order."""
-        names = [name for name in READS[self.method] if name not in EXTRAS or getattr(self, name)]
+        default = {name: type(self).model_fields[name].default for name in OMITTED}
+        names = [name for name in READS[self.method] if name not in default or getattr(self, name) != default[name]]
         return {name: getattr(self, name) for name in ("method", *names)}
 
     def identity(self) -> str:
@@ -119,11 +124,14 @@ class RunConfig(Strict):
             return f"method={self.method} needs a prior: add for example prior=class-name"
         if self.method in ("prior", "pgjr") and (self.image_size or 8) < 8:  # FeatureConfig's bound
             return f"image_size is {self.image_size}, but a prior needs 8 or more"
+        if self.fold is not None and self.limit is None:
+            return f"fold={self.fold} is one of the subsets of limit images: add for example limit=5000"
         if self.jigsaw == "dense" and self.per_channel:
             return "jigsaw=dense mixes channels, so no channel has weights of its own: leave per_channel off"
         if self.jigsaw in FIXED_JIGSAWS and (self.mode, self.combine, self.per_channel) != ("surround", "residual", False):
             return f"jigsaw={self.jigsaw} stands for mode=surround with combine=residual: leave mode, combine and per_channel"
-        no_jigsaw = self.method == "idfd" or self.jigsaw in ("off", *FIXED_JIGSAWS) or (self.method == "pgjr" and self.branch == "none")
+        no_branch = self.method == "pgjr" and self.branch == "none"
+        no_jigsaw = self.method == "idfd" or self.jigsaw in ("off", *FIXED_JIGSAWS) or no_branch
         if self.beta and no_jigsaw:
             return f"beta={self.beta} weights the jigsaw's own loss, but this run has no jigsaw that learns: leave beta at 0"
         if (info := SETS.get(self.dataset)) and self.split not in {*info.splits, "all"}:

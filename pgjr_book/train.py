@@ -36,7 +36,7 @@ def load_images(run: RunConfig) -> data.ImageSet:
     size = run.image_size if run.method == "pixels" else None
     if run.method in CNNS and not (run.dataset in SETS and SETS[run.dataset].side):  # its images differ in size
         size = CROP_DETAIL * run.image_size
-    return data.load(run.dataset, run.split, limit=run.limit, size=size)
+    return data.load(run.dataset, run.split, limit=run.limit, fold=run.fold, size=size)
 
 
 def compute(

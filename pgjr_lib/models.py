@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from pgjr_lib.options import BRANCHES, MAPS, PLACES
 
 
-
 @dataclass(frozen=True)
 class Architecture:
     """A ResNet of four stages of basic blocks, without max-pool.

@@ -32,7 +32,7 @@ class ImageSet:
         labels: (N,) int64, indices into ``class_names``.
         class_names: sorted names of all classes.
         paths: origin of each image, relative to the data root or the folder.
-        checksum: SHA-256 of the stored files and of ``limit``.
+        checksum: SHA-256 of the stored files, of ``limit`` and of ``fold``.
         note: "re-encoded" where lossy copies replace the originals, and the number of images left out, in words.
         corrupt: number of images left out because they cannot be read.
     """
@@ -48,7 +48,7 @@ class ImageSet:
     corrupt: int = 0
 
 
-def load(name, split="test", *, root=None, limit=None, size=None, skip_corrupt=False) -> ImageSet:
+def load(name, split="test", *, root=None, limit=None, fold=None, size=None, skip_corrupt=False) -> ImageSet:
     """Load a set into memory.
 
     Args:
@@ -56,12 +56,13 @@ def load(name, split="test", *, root=None, limit=None, size=None, skip_corrupt=F
         split: ``train``, ``test`` or ``all`` (train, then test).
         root: the data root; ``$PGJR_DATA`` by default.
         limit: number of images to keep, a fixed random subset (seed 0) in the original order; None keeps all.
+        fold: which of the disjoint random subsets of ``limit`` images, from 0; None keeps the subset of ``limit`` alone.
         size: side in pixels to which the centre square of each image is scaled; None keeps images as they are, which
             requires squares of one size.
         skip_corrupt: leave out images that cannot be read, and give their number in ``corrupt``.
 
     Raises:
-        PGJRError: ``limit`` or ``size`` below 1, an unknown set or split, missing data, files that are not the
+        PGJRError: ``limit`` or ``size`` below 1, a fold that does not exist, an unknown set or split, missing data, files that are not the
             official ones, no images, an image that cannot be read, images that are not squares of one size, or fewer
             than two class folders.
     """
@@ -70,11 +71,11 @@ def load(name, split="test", *, root=None, limit=None, size=None, skip_corrupt=F
     if size is not None and size < 1:
         raise PGJRError(f"size is {size}, but images need at least one pixel: give a positive number or none.")
     source = _locate(name, split, root)
-    digest = _checksum(source, limit)
+    digest = _checksum(source, limit, fold)
     if source.files:
-        return _load_files(source, digest, limit, size, skip_corrupt)
+        return _load_files(source, digest, _subset(len(source.files), limit, fold), size, skip_corrupt)
     images, labels = source.read()
-    kept = _subset(len(images), limit)
+    kept = _subset(len(images), limit, fold)
     images = images[kept]
     if size is not None and images.shape[-1] != size:
         images = np.stack([resize(image, size) for image in images])
@@ -91,19 +92,19 @@ def available(name, split="test", root=None) -> bool:
     return True
 
 
-def checksum(name, split="test", root=None, limit=None) -> str:
+def checksum(name, split="test", root=None, limit=None, fold=None) -> str:
     """Compute the SHA-256 of a set's stored files, or of its arrays if it needs no files.
 
     Repeated calls are cheap: digests are cached by the names, sizes and modification times of the files.
 
     Args:
         name, split, root: as for :func:`load`.
-        limit: as for :func:`load`; it changes the result only if it is below the number of images.
+        limit, fold: as for :func:`load`; a limit alone changes the result only if it is below the number of images.
 
     Raises:
         PGJRError: an unknown set or split, or missing data.
     """
-    return _checksum(_locate(name, split, root), limit)
+    return _checksum(_locate(name, split, root), limit, fold)
 
 
 @dataclass(frozen=True)
@@ -178,9 +179,9 @@ def _locate_named(name, split, root):
     raise PGJRError(f"{name} ({split}) was not found: looked for {looked}; to get it: {info.download}.")
 
 
-def _load_files(source, digest, limit, size, skip_corrupt):
+def _load_files(source, digest, kept, size, skip_corrupt):
     class_names = tuple(sorted({label for label, _ in source.files}))
-    chosen = [source.files[i] for i in _subset(len(source.files), limit)]
+    chosen = [source.files[i] for i in kept]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(lambda item: decode(item[1], size), chosen))
     decoded = [(label, path, result) for (label, path), result in zip(chosen, results, strict=True)]
@@ -225,15 +226,22 @@ def _note(name, lossy, corrupt):
     return ", ".join(notes)
 
 
-def _subset(count, limit):
+def _subset(count, limit, fold):
     """Choose the fixed random subset: sorted indices, seed 0."""
+    if fold is not None:
+        folds = count // limit if limit else 0
+        if not 0 <= fold < folds:
+            raise PGJRError(f"fold is {fold}, but {count} images make {folds} folds of {limit}: give a smaller one, from 0.")
+        return np.sort(np.random.default_rng(0).permutation(count)[fold * limit : (fold + 1) * limit])
     if limit is None or limit >= count:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))
 
 
-def _checksum(source, limit):
+def _checksum(source, limit, fold):
     digest = _files_digest(source) if source.paths() else _arrays_digest(source)
+    if fold is not None:
+        return hashlib.sha256(f"{digest}|limit={limit}|fold={fold}".encode()).hexdigest()
     if limit is None or limit >= source.count():
         return digest
     return hashlib.sha256(f"{digest}|limit={limit}".encode()).hexdigest()

@@ -84,7 +84,7 @@ def extract(
     index, count = shard
     if not 0 <= index < count:
         raise PGJRError(f"shard {index}/{count} does not exist: use 0/{count} to {count - 1}/{count}.")
-    data_checksum = data.checksum(config.dataset, config.split, data_root, config.limit)
+    data_checksum = data.checksum(config.dataset, config.split, data_root, config.limit, config.fold)
     spec = fetch(config.prior)
     key = feature_key(config, data_checksum, digest(spec))
     device = default_device() if device == "auto" else device
@@ -99,7 +99,7 @@ def extract(
     )
     benchmark = data.SETS.get(config.dataset)
     image_set = data.load(
-        config.dataset, config.split, root=data_root, limit=config.limit, skip_corrupt=skip_corrupt,
+        config.dataset, config.split, root=data_root, limit=config.limit, fold=config.fold, skip_corrupt=skip_corrupt,
         size=None if benchmark and benchmark.side else prior.image_size,
     )  # fmt: skip
     # what the key does not cover: images left out, and how the others are encoded

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pgjr_lib.augment import Augment, plain
+from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.config import CHUNK, PCA_IMAGES, PLAIN, FeatureConfig
 from pgjr_lib.priors.encoder import Prior
 
@@ -32,7 +34,11 @@ class Encoder:
     pca: dict[str, Tensor] | None = None
 
     def fit_pca(self) -> dict[str, Tensor]:
-        """Return mean and principal axes of the plain maps' channels, over a fixed random subset of the images."""
+        """Return mean and principal axes of the plain maps' channels, over a fixed random subset of the images.
+
+        Raises:
+            PGJRError: the maps are smaller than ``config.map_side``.
+        """
         picked = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))[:PCA_IMAGES]
         total, square, positions = 0, 0, 0
         for rows in picked.sort().values.split(CHUNK):
@@ -67,7 +73,14 @@ class Encoder:
 
     def _encode(self, batch):
         pairs = [self.prior.encode(images) for images in batch.split(self.batch_size)]
-        return [torch.cat(tensors) for tensors in zip(*pairs, strict=True)]
+        embedding, maps = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
+        side = self.config.map_side
+        if side is None:
+            return embedding, maps
+        if min(maps.shape[-2:]) < side:
+            found = "x".join(map(str, maps.shape[-2:]))
+            raise PGJRError(f"map_side is {side}, but the prior's map is {found}: give at most {min(maps.shape[-2:])}.")
+        return embedding, F.adaptive_avg_pool2d(maps, side)
 
     def _project(self, maps):
         """Project (B, C, h, w) maps on the principal axes: (B, c, h, w) float16."""

@@ -17,13 +17,14 @@ class FeatureConfig(BaseModel):
     """Decide the features: which images, which prior, which views.
 
     Attributes:
-        dataset, split, limit: as for :func:`pgjr_lib.data.load`.
+        dataset, split, limit, fold: as for :func:`pgjr_lib.data.load`.
         prior: as for :func:`pgjr_lib.priors.encoder.load_prior`.
         image_size: side of the prior's input in pixels; None for the prior's own.
         views: augmented views of each image, K.
         crop_scale: least area of a view, as a fraction of the image.
         flip: whether views are mirrored at random.
         map_channels: principal components that the feature map keeps, at most.
+        map_side: side that the feature map is pooled to; None leaves it as it is.
         seed: of the views.
     """
 
@@ -31,12 +32,14 @@ class FeatureConfig(BaseModel):
     dataset: str
     split: str = "test"
     limit: int | None = Field(None, ge=1)
+    fold: int | None = Field(None, ge=0)
     prior: str = "class-name"
     image_size: int | None = Field(None, ge=8)
     views: int = Field(8, ge=0)
     crop_scale: float = Field(0.2, gt=0, le=1)
     flip: bool = False
     map_channels: int = Field(64, ge=1)
+    map_side: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
 
 
