@@ -30,12 +30,23 @@ class SetChoice(Strict):
     cnn: dict[str, object] = {}
 
 
+class PriorChoice(Strict):
+    """A prior that experiments compare: how pages call it, and what its runs have in common."""
+
+    label: str
+    run: dict[str, object]
+
+
 class Profile(Strict):
-    """The sizes, sets and seeds of one way to make the book."""
+    """The sizes, sets, priors and seeds of one way to make the book.
+
+    ``priors`` names those of the manifest's priors that its experiments compare.
+    """
 
     about: str
     sets: dict[str, SetChoice] = {}
     seeds: dict[Literal["head", "cnn"], int] = {}
+    priors: list[str] = []
     common: dict[str, object] = {}
     methods: dict[Method, dict[str, object]] = {}
     rates: dict[Literal["cnn", "prior", "head"], Annotated[float, Field(gt=0)]] = {}
@@ -45,12 +56,16 @@ class Profile(Strict):
 class Variant(Strict):
     """One row of an experiment: how pages call it, and the settings of its runs.
 
-    A point of a sensitivity panel has ``panel`` and ``value``, and its label reads "panel = value".
+    A point of a sensitivity panel has ``panel`` and ``value``, and its label reads "panel = value". A variant with ``priors``
+    stands for one variant with each of them, "<prior>/<variant>"; those that the profile does not name are left out. Without
+    ``seeds`` it has as many as its experiment.
     """
 
     label: str = ""
     panel: str | None = None
     value: int | float | str | None = None
+    priors: list[str] = []
+    seeds: int | None = Field(None, ge=1)
     run: dict[str, object]
 
     def name(self) -> str:
@@ -65,7 +80,7 @@ class ExperimentEntry(Strict):
     title: str
     sets: dict[str, list[str]] = {}  # profile -> the sets used there; every set of the profile where absent
     seeds: dict[str, int] = {}  # profile -> number of seeds, where it differs from the profile's
-    first_seed: int = 0
+    first_seed: int = 100  # smaller seeds choose settings, so that no run that is judged has seen the labels before
     timed: bool = False  # pages show its seconds, so its runs have the machine to themselves
     optional: bool = False  # left out where its priors cannot be had
     variants: dict[str, Variant]
@@ -75,6 +90,7 @@ class Manifest(Strict):
     """The whole of experiments.yaml."""
 
     methods: dict[Method, dict[str, object]]
+    priors: dict[str, PriorChoice] = {}
     profiles: dict[str, Profile]
     notebooks: dict[str, list[str] | Literal["all"]]
     experiments: dict[str, ExperimentEntry]
@@ -137,6 +153,8 @@ def load_manifest(path: Path | None = None) -> Manifest:
     path = path or home() / FILE
     manifest = validated(Manifest, parse_yaml(path.read_bytes(), path.name), path.name)
     for name, profile in manifest.profiles.items():
+        for prior in profile.priors:
+            known(manifest.priors, prior, "prior", f"{path.name}: profiles.{name}.priors: ")
         place = f"{path.name}: profiles.{name}.records: "
         for source in profile.records:
             if known(manifest.profiles, source, "profile", place).records:
@@ -150,6 +168,8 @@ def load_manifest(path: Path | None = None) -> Manifest:
         for variant, point in entry.variants.items():
             if not point.label and (point.panel is None or point.value is None):
                 raise PGJRError(f"{path.name}: experiments.{name}.variants.{variant} needs a label, or panel and value: add it.")
+            for prior in point.priors:
+                known(manifest.priors, prior, "prior", f"{path.name}: experiments.{name}.variants.{variant}: ")
         for profile in manifest.profiles:
             variant_runs(manifest, profile, name)
     return manifest
@@ -180,13 +200,14 @@ def variant_runs(manifest: Manifest, profile: str, name: str) -> list[VariantRun
         if set_name not in chosen.sets:
             hint = hint_for(set_name, chosen.sets)
             raise PGJRError(f"{FILE}: experiments.{name}.sets.{profile} names {set_name}, which profile {profile} lacks{hint}")
-        for variant, point in entry.variants.items():
+        for variant, point in _with_priors(manifest, chosen, entry).items():
             place = f"{FILE}: experiments.{name}.variants.{variant} (profile {profile})"
             values = _settings(manifest, chosen, set_name, point.run)
             kind = SEEDED.get(values.get("method"))
             folds = chosen.sets[set_name].folds
             # without folds, a method without a seed gives the same in every run
             count = entry.seeds.get(profile, chosen.seeds.get(kind or "head", 1)) if kind or folds else 1
+            count = min(count, point.seeds or count)
             for seed in range(entry.first_seed, entry.first_seed + count):
                 given = {"seed": seed} if kind or folds else {}
                 given |= {"fold": seed % folds} if folds else {}
@@ -196,6 +217,20 @@ def variant_runs(manifest: Manifest, profile: str, name: str) -> list[VariantRun
                     known(SETS, config.dataset, "data set", f"{place}: ")
                 runs.append(VariantRun(variant, point.name(), point.panel, point.value, config))
     return runs
+
+
+def _with_priors(manifest: Manifest, profile: Profile, entry: ExperimentEntry) -> dict[str, Variant]:
+    """Return the variants of an experiment in a profile by id, each with one prior at most."""
+    variants: dict[str, Variant] = {}
+    for name, point in entry.variants.items():
+        if not point.priors:
+            variants[name] = point
+        for prior in point.priors:
+            if prior in profile.priors:
+                choice = manifest.priors[prior]
+                update = {"label": f"{point.name()}, {choice.label}", "run": {**choice.run, **point.run}, "priors": []}
+                variants[f"{prior}/{name}"] = point.model_copy(update=update)
+    return variants
 
 
 def _settings(manifest: Manifest, profile: Profile, set_name: str, run: dict) -> dict:

@@ -1,13 +1,14 @@
-"""Statistics of paired runs: numbers in, numbers out."""
+"""Statistics of repeated runs: numbers in, numbers out."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-LEVEL = 0.95  # of an interval that is not corrected
+LEVEL = 0.95  # of an interval that says gain or harm
+EQUIVALENCE_LEVEL = 0.90  # of the interval that must lie within the margin: two one-sided tests at 5 %
 
-Decision = Literal["yes", "no", "inconclusive"]
+Outcome = Literal["equivalent", "gain", "harm", "open"]
 Key, First, Second = TypeVar("Key", bound=Hashable), TypeVar("First"), TypeVar("Second")
 
 
@@ -34,49 +35,52 @@ def paired_interval(differences, level: float = LEVEL) -> Interval:
     Raises:
         ValueError: fewer than two differences.
     """
-    from scipy import stats  # takes a second; whoever only reads records does without
-
     d = np.asarray(differences, dtype=float)
     if len(d) < 2:
         raise ValueError(f"an interval needs at least two paired differences, got {len(d)}.")
-    half = stats.t.ppf(0.5 + level / 2, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d))
-    return Interval(float(d.mean()), float(d.mean() - half), float(d.mean() + half))
+    return _student(float(d.mean()), float(d.std(ddof=1) / np.sqrt(len(d))), len(d) - 1, level)
 
 
-def p_value(differences) -> float:
-    """Return the two-sided p of a t test of mean zero. Equal differences have p 0, or 1 where all are zero."""
-    from scipy import stats
-
-    if not np.ptp(differences):
-        return float(differences[0] == 0)
-    return float(stats.ttest_1samp(differences, 0).pvalue)
-
-
-def holm_levels(p_values: dict) -> dict:
-    """Return the level of each comparison's interval after Holm, stepping down from the smallest p.
-
-    The i-th smallest of m (from 0) gets 1 - 0.05 / (m - i), until one is not rejected: the rest keep its level.
-    """
-    ordered, levels, level, stopped = sorted(p_values, key=lambda name: p_values[name]), {}, LEVEL, False
-    for i, name in enumerate(ordered):
-        level = level if stopped else 1 - (1 - LEVEL) / (len(ordered) - i)
-        levels[name], stopped = level, stopped or p_values[name] > 1 - level
-    return levels
-
-
-def decide(differences, needed: int, margin: float, level: float = LEVEL) -> Decision:
-    """Decide whether paired differences are positive, from their interval.
+def welch_interval(first, second, level: float = LEVEL) -> Interval:
+    """Return the difference of two means, first minus second, with Welch's interval; nothing pairs their values.
 
     Args:
-        differences: (n,) numbers, one a pair.
-        needed: pairs without which nothing is decided.
-        margin: an effect below it counts as none.
-        level: of the interval.
+        first, second: (n,) and (m,) numbers.
+        level: of the interval, between 0 and 1.
+
+    Raises:
+        ValueError: fewer than two values on a side.
+    """
+    a, b = (np.asarray(values, dtype=float) for values in (first, second))
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"an interval needs at least two values on each side, got {len(a)} and {len(b)}.")
+    parts = [values.var(ddof=1) / len(values) for values in (a, b)]
+    total = sum(parts)
+    weights = sum(part**2 / (len(values) - 1) for part, values in zip(parts, (a, b), strict=True))
+    freedom = total**2 / weights if weights else len(a) + len(b) - 2
+    return _student(float(a.mean() - b.mean()), float(np.sqrt(total)), freedom, level)
+
+
+def outcome(interval: Callable[[float], Interval], margin: float) -> Outcome:
+    """Return what an effect's intervals say of it.
+
+    Args:
+        interval: level -> the interval of that level.
+        margin: an effect between -margin and margin counts as none.
 
     Returns:
-        "yes" where the lower bound is above 0, "no" where the upper bound is below ``margin``, else "inconclusive".
+        In this order: "equivalent" where the 90 % interval lies within the margin, "gain" where the 95 % interval lies
+        above zero, "harm" where it lies below, else "open".
     """
-    if len(differences) < max(2, needed):
-        return "inconclusive"
-    _, low, high = paired_interval(differences, level)
-    return "yes" if low > 0 else "no" if high < margin else "inconclusive"
+    _, low, high = interval(EQUIVALENCE_LEVEL)
+    if -margin <= low and high <= margin:
+        return "equivalent"
+    _, low, high = interval(LEVEL)
+    return "gain" if low > 0 else "harm" if high < 0 else "open"
+
+
+def _student(mean, error, freedom, level) -> Interval:
+    from scipy import stats  # takes a second; whoever only reads records does without
+
+    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * error
+    return Interval(mean, mean - half, mean + half)

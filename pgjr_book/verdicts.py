@@ -1,151 +1,99 @@
-"""The five claims, the test of each in words and in code, and the verdicts that records allow.
+"""The rules: the five claims, the comparisons that decide each, and the verdicts that records allow.
 
-A verdict on the paper's setting needs CLIP, the full CNN and the paper's sets at full size. Runs on anything less are
-judged apart. Records are matched by the id of their variant; results are numbers, which ``show`` puts into words.
+A comparison on one set with one prior is a cell. A cell is decided when every planned seed has landed: equivalent, gain,
+harm or open (``stats.outcome``). A claim holds if all its cells are gains, fails if all are equivalent or harm, is mixed if they
+are decided differently, and is open otherwise. NMI decides; ACC and ARI are analysed alike. Records are matched by the
+id of their variant. Results are numbers, which ``show`` puts into words.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from math import log
+from typing import Literal
 
 import numpy as np
 
-from pgjr_book.run_config import CNNS, RESULTS_VERSION
-from pgjr_book.stats import decide, holm_levels, matched, p_value, paired_interval
-from pgjr_lib.data.sets import PAPER_SETS
+from pgjr_book.races import SHARES, Clock, arrival, clock, end
+from pgjr_book.scored import ScoredSet, Setting, score, scored_set, setting
+from pgjr_book.stats import LEVEL, Interval, Outcome, matched, outcome, paired_interval, welch_interval
 from pgjr_lib.errors import PGJRError
 
-SEEDS_HEAD, SEEDS_CNN = 10, 5  # pages show fewer seeds, too, but fewer decide nothing
-MARGIN = 0.5  # NMI points: an effect below it counts as none
-IDFD_EPOCHS = 2000  # the schedule of IDFD's published code, which the paper's CNNs are taken to follow
+SEEDS = 10  # runs a side that a cell needs
+FIRST_SEED = 100  # smaller seeds chose settings and decide nothing
+MARGIN_HEAD, MARGIN_CNN = 0.5, 1.0  # NMI points: an effect within the margin counts as none
+MARGIN_RATIO = log(1.1)  # the same for the logarithm of a ratio of seconds
+COMPETITIVE = 1.0  # NMI points below a number of the literature that still count as level with it
+METRICS = ("nmi", "acc", "ari")  # the first decides
+PRIORS: dict[Setting, tuple[str, ...]] = {  # the priors of experiments.yaml that a column of the ledger judges
+    "paper": ("clip",), "clip": ("clip",), "stand-in": ("class-name", "imagenet-labels"),
+}  # fmt: skip
+
+Verdict = Literal["holds", "fails", "mixed", "open", "not run"]
+
+
+# ---- cells ----
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A claim, its test in words, the page with the evidence and the experiment whose runs it judges."""
+class Comparison:
+    """A planned comparison: variant minus baseline, on one set with one prior.
 
-    number: int
-    statement: str
-    test: str
-    page: str
+    Attributes:
+        name: what it compares, in words.
+        experiment, variant, baseline: whose records.
+        dataset: the set; its split and folds are the experiment's.
+        prior: id of the prior in experiments.yaml; "" where none is involved.
+        margin: an effect within it counts as none.
+        paired: seeds (or folds) pair the runs; else Welch.
+    """
+
+    name: str
     experiment: str
-
-
-CLAIMS = (
-    Claim(
-        1,
-        "The pretrained prior makes convergence far faster.",
-        "Seconds until NMI reaches 0.95 of the lower of the two final NMIs, GJR against pGJR, paired by seed; pGJR's "
-        "seconds include encoding all views. Inconclusive where the last tenth of training, or what follows the last point "
-        "before it, still gains a point.",
-        "figure-4",
-        "convergence",
-    ),
-    Claim(
-        2,
-        "The jigsaw module improves clustering.",
-        "NMI with the jigsaw minus NMI without it, paired by seed, for GJR and for pGJR, Holm over sets.",
-        "table-5",
-        "components",
-    ),
-    Claim(
-        3,
-        "pGJR is competitive with the literature.",
-        "Mean NMI against literature numbers of the same set and split; needs CLIP.",
-        "table-2",
-        "main",
-    ),
-    Claim(
-        4,
-        "Which of GJR and pGJR wins depends on the data.",
-        "NMI of pGJR minus NMI of GJR, paired by seed, Holm over sets: one set decided each way.",
-        "table-2",
-        "main",
-    ),
-    Claim(
-        5,
-        "The jigsaw uses structure (our claim, not the paper's).",
-        "Interaction (with minus without jigsaw) x (grids in order or permuted) on a generated set whose classes share "
-        "their pieces and differ in arrangement.",
-        "structure",
-        "structure",
-    ),
-)
-
-
-# ---- records ----
-
-
-@dataclass(frozen=True, order=True)
-class ScoredSet:
-    """A data set and the split of it that a run used. Every number belongs to one.
-
-    What earlier code made stands apart from what this code made, and is never paired with it.
-    """
-
+    variant: str
+    baseline: str
     dataset: str
-    split: str
-    earlier: bool = False
+    prior: str = ""
+    margin: float = MARGIN_HEAD
+    paired: bool = True
 
 
-def scored_set(record: dict) -> ScoredSet:
-    """Return the data set and the split of a record, and whether earlier code made it."""
-    return ScoredSet(record["config"]["dataset"], record["config"]["split"], record["results_version"] < RESULTS_VERSION)
+@dataclass(frozen=True)
+class Cell:
+    """A comparison with what the records say of it.
 
-
-def score(record: dict, metric: str = "nmi") -> float:
-    """Return a run's score in points: 100 times the mean over its k-means seeds, on plain features."""
-    return 100 * float(np.mean(record["scores"]["plain"][metric]))
-
-
-def timed_alone(record: dict) -> bool:
-    """Return whether a run had its device to itself, so that its seconds can be compared."""
-    return record["timings"].get("alone", True)
-
-
-def departures(record: dict) -> frozenset[str]:
-    """Return in what a record departs from the paper's setting: "data", "prior", "backbone", "epochs".
-
-    The paper's setting is a set of the paper, whole and as published, with a CLIP of OpenAI, or with ResNet-18 for as
-    many epochs as IDFD's code trains.
+    Attributes:
+        comparison: what was planned.
+        where: the set, None where no records are there.
+        runs: pairs of runs, or the smaller number of runs on a side.
+        outcome: None until every planned seed has landed.
+        interval: level -> interval of the difference, in points; None with fewer than two runs.
+        others: the outcomes for ACC and ARI.
+        note: why an effect that points one way does not count, in a word; "" where it counts.
     """
-    config, departs = record["config"], set()
-    if config["dataset"] not in PAPER_SETS or config["limit"] is not None or record["data"]["note"]:
-        departs.add("data")
-    if config["method"] in ("prior", "pgjr") and not _is_clip(str(config["prior"])):
-        departs.add("prior")
-    if config["method"] in CNNS and config["backbone"] != "resnet18":
-        departs.add("backbone")
-    if config["method"] in CNNS and config["epochs"] < IDFD_EPOCHS:
-        departs.add("epochs")
-    return frozenset(departs)
+
+    comparison: Comparison
+    where: ScoredSet | None = None
+    runs: int = 0
+    outcome: Outcome | None = None
+    interval: Callable[[float], Interval] | None = None
+    others: dict[str, Outcome] = field(default_factory=dict)
+    note: str = ""
 
 
-def _is_clip(prior: str) -> bool:
-    return prior.endswith("/openai") and not prior.startswith(("random:", "file:"))
+Records = dict[str, list[dict]]  # experiment -> its records
 
 
-def on_papers_setting(record: dict) -> bool:
-    """Return whether a record is a training run in the paper's setting."""
-    return record["config"]["method"] in ("pgjr", *CNNS) and not departures(record)
-
-
-def pairs(records: list[dict], first: str, second: str) -> dict[ScoredSet, list[tuple[dict, dict]]]:
-    """Return the runs of variant ``first`` with those of ``second`` on the same set, split and seed, by set.
+def runs_of(records: Iterable[dict], variant: str, dataset: str | None = None) -> dict[tuple[ScoredSet, int], dict]:
+    """Return the records of a variant by set and seed.
 
     Raises:
-        PGJRError: two records claim one variant, set, split and seed.
+        PGJRError: two records claim one variant, set and seed.
     """
-    by_set = defaultdict(list)
-    for (where, _), pair in matched(_runs_of(records, first), _runs_of(records, second)).items():
-        by_set[where].append(pair)
-    return dict(by_set)
-
-
-def _runs_of(records: list[dict], variant: str) -> dict[tuple[ScoredSet, int], dict]:
-    """Return the records of a variant by set and seed."""
     runs: dict[tuple[ScoredSet, int], dict] = {}
     for record in records:
-        if record["variant"] == variant:
+        if record["variant"] == variant and dataset in (None, record["config"]["dataset"]):
             place = where, seed = scored_set(record), record["config"]["seed"]
             if place in runs:
                 raise PGJRError(
@@ -156,70 +104,165 @@ def _runs_of(records: list[dict], variant: str) -> dict[tuple[ScoredSet, int], d
     return runs
 
 
-# ---- findings ----
+def pairs(records: list[dict], first: str, second: str) -> dict[ScoredSet, list[tuple[dict, dict]]]:
+    """Return the runs of variant ``first`` with those of ``second`` on the same set and seed, by set.
+
+    Raises:
+        PGJRError: as :func:`runs_of`.
+    """
+    by_set = defaultdict(list)
+    for (where, _), pair in matched(runs_of(records, first), runs_of(records, second)).items():
+        by_set[where].append(pair)
+    return dict(by_set)
+
+
+def _fresh(records: Records, comparison: Comparison, variant: str) -> dict[int, dict]:
+    """Return the records of one side of a comparison by seed: this code's, with seeds that chose nothing."""
+    found = runs_of(records.get(comparison.experiment, []), variant, comparison.dataset)
+    return {seed: record for (where, seed), record in found.items() if seed >= FIRST_SEED and not where.earlier}
+
+
+def differences(records: Records, comparison: Comparison, metric: str = "nmi") -> Callable[[float], Interval] | None:
+    """Return level -> interval of a comparison's difference in points; None with fewer than two runs on a side."""
+    first, second = (_fresh(records, comparison, v) for v in (comparison.variant, comparison.baseline))
+    if comparison.paired:
+        values = [score(a, metric) - score(b, metric) for a, b in matched(first, second).values()]
+        return partial(paired_interval, values) if len(values) > 1 else None
+    sides = [[score(record, metric) for record in side.values()] for side in (first, second)]
+    return partial(welch_interval, *sides) if min(map(len, sides)) > 1 else None
+
+
+def cell(records: Records, comparison: Comparison) -> Cell:
+    """Judge one comparison of scores."""
+    first, second = (_fresh(records, comparison, v) for v in (comparison.variant, comparison.baseline))
+    runs = len(first.keys() & second.keys()) if comparison.paired else min(len(first), len(second))
+    intervals = {metric: differences(records, comparison, metric) for metric in METRICS}
+    where = scored_set(next(iter(first.values()))) if first else None
+    if runs < SEEDS:
+        return Cell(comparison, where, runs, None, intervals["nmi"])
+    outcomes = {metric: outcome(interval, comparison.margin) for metric, interval in intervals.items()}
+    decided = outcomes.pop("nmi")
+    return Cell(comparison, where, runs, decided, intervals["nmi"], outcomes)
+
+
+# ---- claims ----
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of a claim's test on some records.
+    """The verdict on a claim in one setting, and its cells."""
 
-    Attributes:
-        verdict: "yes", "no", "inconclusive" or "not run".
-        cells: the numbers behind it, one element a comparison: ``RaceCell`` for claim 1, ``Difference`` for claims 2
-            and 4, ``Interaction`` for claim 5.
-    """
+    verdict: Verdict
+    cells: tuple[Cell, ...] = ()
 
-    verdict: str
-    cells: tuple = ()
+    @property
+    def level(self) -> float:
+        """Level of the intervals to show: corrected for the number of cells where the claim is mixed."""
+        return 1 - (1 - LEVEL) / len(self.cells) if self.verdict == "mixed" else LEVEL
+
+
+def verdict(cells: Iterable[Cell], good: tuple[Outcome, ...] = ("gain",)) -> Verdict:
+    """Return the verdict on a claim from its cells; ``good`` are the outcomes that speak for it."""
+    cells = list(cells)
+    if not any(cell.runs for cell in cells):
+        return "not run"
+    outcomes = [cell.outcome for cell in cells]
+    decided = {found in good for found in outcomes if found not in (None, "open")}
+    if None not in outcomes and "open" not in outcomes and len(decided) == 1:
+        return "holds" if decided.pop() else "fails"
+    return "mixed" if None not in outcomes and len(decided) == 2 else "open"
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """Two variants to compare by seed, and the number of pairs that a verdict needs."""
+class Claim:
+    """A claim: its statement, its test in words, the page with the evidence, and the experiments whose runs it judges."""
 
-    variant: str
-    baseline: str
-    needed: int
-
-
-JIGSAW = (Contrast("gjr", "idfd", SEEDS_CNN), Contrast("pgjr", "pgjr-no-jigsaw", SEEDS_HEAD))  # with and without it
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A paired comparison on one set, in NMI points; its interval has Holm's level."""
-
-    variant: str
-    baseline: str
-    where: ScoredSet
-    verdict: str
-    mean: float
-    low: float
-    high: float
-    pairs: int
+    number: int
+    statement: str
+    test: str
+    page: str
+    experiments: tuple[str, ...]
 
 
-def differences(records: list[dict], contrast: Contrast) -> list[Difference]:
-    """Compare two variants on every set with at least two pairs, at Holm's levels over these sets."""
-    by_set = {
-        where: [score(a) - score(b) for a, b in both]
-        for where, both in pairs(records, contrast.variant, contrast.baseline).items()
-        if len(both) > 1
-    }
-    levels = holm_levels({where: p_value(d) for where, d in by_set.items()})
-    return [
-        Difference(
-            contrast.variant, contrast.baseline, where, decide(d, contrast.needed, MARGIN, levels[where]),
-            *paired_interval(d, levels[where]), len(d),
+CLAIMS = (
+    Claim(
+        1,
+        "The pretrained prior makes convergence far faster.",
+        "On CIFAR-10, the logarithm of GJR's seconds divided by pGJR's, each until 95 % of the method's own end, one cell for "
+        "each prior (Welch). A cell is a gain only if pGJR also ends at or above GJR. pGJR's seconds include its encodings.",
+        "figure-4",
+        ("convergence", "timing"),
+    ),
+    Claim(
+        2,
+        "The jigsaw module improves clustering.",
+        "NMI with the learned jigsaw minus NMI without it, paired by seed or fold: GJR on CIFAR-10 and STL-10; pGJR with the "
+        "class-name prior on both, and with the ImageNet-label prior on CIFAR-10.",
+        "table-5",
+        ("attribution", "heads"),
+    ),
+    Claim(
+        3,
+        "pGJR is competitive with the literature.",
+        "Mean NMI minus the best number of the literature on the same set and split with the same backbone; a cell speaks for "
+        f"the claim if the difference is not below -{COMPETITIVE:g} points. Needs CLIP.",
+        "table-2",
+        ("main",),
+    ),
+    Claim(
+        4,
+        "Which of GJR and pGJR wins depends on the data, or on what the prior knows of them.",
+        "NMI of pGJR minus NMI of GJR for each set and prior (Welch): the claim holds if one cell is a gain and one is harm, and "
+        "fails if all are decided and none, or all of them, favour one side.",
+        "table-6",
+        ("winner",),
+    ),
+    Claim(
+        5,
+        "The jigsaw uses structure (our claim, not the paper's).",
+        "On generated images whose classes share their pieces and differ in how these are arranged: NMI with the jigsaw on the "
+        "pieces minus NMI with the same jigsaw permuted, shifted by half a block, and frozen, at two levels of difficulty.",
+        "structure",
+        ("structure",),
+    ),
+)
+
+
+def comparisons(number: int, column: Setting) -> tuple[Comparison, ...]:
+    """Return the comparisons that decide claim 1, 2, 4 or 5 in a column of the ledger."""
+    priors = PRIORS[column]
+    if number == 1:
+        return tuple(
+            Comparison("pGJR against GJR", "convergence", f"{prior}/pgjr", "gjr", "cifar10", prior, MARGIN_RATIO, False)
+            for prior in priors
         )
-        for where, d in by_set.items()
-    ]  # fmt: skip
+    if number == 2:
+        sets = ("cifar10",) if column == "clip" else ("cifar10", "stl10")  # the short schedule trains CNNs on one set
+        cnn = [Comparison("GJR with and without jigsaw", "attribution", "gjr", "idfd", s, "", MARGIN_CNN) for s in sets]
+        # ImageNet's labels cover STL-10's images, so that prior is judged on CIFAR-10 alone
+        places = [(p, s) for p in priors for s in ("cifar10", "stl10") if (p, s) != ("imagenet-labels", "stl10")]
+        heads = [Comparison("pGJR with and without jigsaw", "heads", f"{p}/pgjr", f"{p}/off", s, p) for p, s in places]
+        return (*cnn, *heads)
+    if number == 4:
+        known = ("random", "half-trained", *priors) if column == "stand-in" else priors
+        places = [("cifar10", p) for p in known] + [("stl10", p) for p in priors if column != "clip"]
+        return tuple(Comparison("pGJR against GJR", "winner", f"{p}/pgjr", "gjr", s, p, MARGIN_CNN, False) for s, p in places)
+    return tuple(
+        Comparison(f"the jigsaw against itself {kind}", "structure", "gjr", kind, pieces, "", MARGIN_CNN)
+        for pieces in ("pieces", "pieces-hard")
+        for kind in ("permuted", "shifted", "frozen")
+    )
 
 
-def _agreed(verdicts) -> str:
-    """Return the verdict that all cells share; cells that disagree leave a claim inconclusive."""
-    different = set(verdicts)
-    return different.pop() if len(different) == 1 else "inconclusive"
+def attributions(column: Setting, controls: Iterable[str]) -> list[tuple[Comparison, Comparison]]:
+    """Return, for every comparison of claim 2 and every control, (the comparison, the jigsaw minus that control)."""
+    found = []
+    for gain in comparisons(2, column):
+        for control in controls:
+            baseline = f"{gain.prior}/{control}" if gain.prior else control
+            name = f"{gain.name.partition(' ')[0]}: the jigsaw against itself {control}"
+            found.append((gain, Comparison(name, gain.experiment, gain.variant, baseline, gain.dataset, gain.prior, gain.margin)))
+    return found
 
 
 # ---- claim 1 ----
@@ -227,183 +270,152 @@ def _agreed(verdicts) -> str:
 
 @dataclass(frozen=True)
 class Race:
-    """One pair of GJR and pGJR: when each first reaches the target. pGJR's seconds include encoding all views."""
-
-    where: ScoredSet
-    seed: int
-    target: float  # NMI, in [0, 1]
-    gjr_epoch: int
-    gjr_seconds: float
-    pgjr_epoch: int
-    pgjr_seconds: float
-    still_gaining: bool  # at the end of training, one or both
-    same_machine: bool
-
-
-@dataclass(frozen=True)
-class RaceCell:
-    """Claim 1 on one set.
+    """One method on claim 1's set: its end and when it reaches shares of it.
 
     Attributes:
-        ratio: median over pairs of GJR's seconds divided by pGJR's.
-        obstacle: why the set decides nothing: "still gaining", "machines" or "seeds"; "" where it may decide.
+        variant: the method.
+        ends: seed -> NMI at the end, in [0, 1].
+        clock: None where no run was timed alone.
+        seconds: (share of the end, whose end) -> seed -> seconds until then; whose is "own" or "gjr".
+        epochs: the same for epochs.
+        censored: the same for how many seeds never got there.
+        before_training: the same for how many seeds were there before training.
     """
 
-    where: ScoredSet
-    verdict: str
-    pairs: int
-    ratio: float
-    obstacle: str
+    variant: str
+    ends: dict[int, float]
+    clock: Clock | None
+    seconds: dict[tuple[float, str], dict[int, float]]
+    epochs: dict[tuple[float, str], dict[int, int]]
+    censored: dict[tuple[float, str], int]
+    before_training: dict[tuple[float, str], int]
 
 
-def convergence(records: list[dict]) -> list[Race]:
-    """Return claim 1's numbers, one element a pair. Runs that shared their device are left out."""
-    races = []
-    for where, both in pairs([record for record in records if timed_alone(record)], "gjr", "pgjr").items():
-        for gjr, pgjr in both:
-            target = 0.95 * min(curve(record)[-1]["nmi"] for record in (gjr, pgjr))
-            reached = (*first_at(gjr, target), *first_at(pgjr, target))
-            gains = still_gaining(gjr) or still_gaining(pgjr)
-            same_machine = all(gjr["provenance"][part] == pgjr["provenance"][part] for part in ("device", "host_cpu"))
-            races.append(Race(where, gjr["config"]["seed"], target, *reached, gains, same_machine))
-    return races
+def race(records: Records, variant: str, dataset: str, gjr_end: float | None = None) -> Race:
+    """Return how ``variant`` converges on ``dataset``. ``gjr_end`` is GJR's mean end, None where there is none."""
+    plan = Comparison("", "convergence", variant, variant, dataset)
+    runs = _fresh(records, plan, variant)
+    timed = runs_of(records.get("timing", []), variant, dataset)
+    clocks = [found for (where, _), record in timed.items() if not where.earlier and (found := clock(record))]
+    ends, ours = {seed: end(record) for seed, record in runs.items()}, clocks[0] if clocks else None
+    seconds, epochs, censored, before = {}, {}, {}, {}
+    for share in SHARES:
+        for whose in ("own", "gjr"):
+            if whose == "gjr" and gjr_end is None:
+                continue
+            arrivals = {s: arrival(r, share * (ends[s] if whose == "own" else gjr_end)) for s, r in runs.items()}
+            place = share, whose
+            epochs[place] = {seed: found.epoch for seed, found in arrivals.items()}
+            seconds[place] = {seed: ours.seconds(found.epoch) for seed, found in arrivals.items()} if ours else {}
+            censored[place] = sum(found.censored for found in arrivals.values())
+            before[place] = sum(found.before_training for found in arrivals.values())
+    return Race(variant, ends, ours, seconds, epochs, censored, before)
 
 
-def curve(record: dict) -> list[dict]:
-    """Return the scored epochs of a record's history."""
-    return [row for row in record["history"] if "nmi" in row]
-
-
-def first_at(record: dict, target: float) -> tuple[int, float]:
-    """Return the first (epoch, seconds) at which NMI is at or above ``target``; encoding the views counts.
-
-    Raises:
-        ValueError: the curve never gets there.
-    """
-    for row in curve(record):
-        if row["nmi"] >= target:
-            return row["epoch"], row["seconds"] + record["timings"]["extract_s"]
-    raise ValueError(f"record {record['key']} never reaches an NMI of {target:.3f}.")
-
-
-def still_gaining(record: dict) -> bool:
-    """Return whether the last tenth of training still gains a point of NMI."""
-    rows = curve(record)
-    before = [row["nmi"] for row in rows if row["epoch"] <= 0.9 * rows[-1]["epoch"]]
-    return rows[-1]["nmi"] - before[-1] > 0.01
-
-
-def judge_convergence(records: list[dict]) -> Finding:
-    """Judge claim 1 set by set; sets that disagree leave it inconclusive."""
-    by_set = defaultdict(list)
-    for race in convergence(records):
-        by_set[race.where].append(race)
-    cells = tuple(_race_cell(where, races) for where, races in by_set.items())
-    return Finding(_agreed(cell.verdict for cell in cells), cells) if cells else Finding("not run")
-
-
-def _race_cell(where: ScoredSet, races: list[Race]) -> RaceCell:
-    ratios = [race.gjr_seconds / race.pgjr_seconds for race in races if race.pgjr_seconds > 0]
-    verdict, obstacle = "inconclusive", ""
-    if any(race.still_gaining for race in races):
-        obstacle = "still gaining"
-    elif not all(race.same_machine for race in races):
-        obstacle = "machines"
-    elif len(races) < SEEDS_CNN:
-        obstacle = "seeds"
-    elif min(ratios) <= 0:  # the untrained CNN is at the target already
-        verdict = "no"
-    else:
-        verdict = decide(np.log(ratios), SEEDS_CNN, margin=0.0)
-    return RaceCell(where, verdict, len(races), float(np.median(ratios)), obstacle)
-
-
-# ---- claims 2, 4 and 5 ----
-
-
-def judge_jigsaw(records: list[dict]) -> Finding:
-    """Judge claim 2: GJR against IDFD and pGJR against itself without jigsaw; one of them alone decides nothing."""
-    by_contrast = [differences(records, contrast) for contrast in JIGSAW]
-    cells = tuple(cell for group in by_contrast for cell in group)
-    if not cells:
-        return Finding("not run")
-    return Finding(_agreed(cell.verdict for cell in cells) if all(by_contrast) else "inconclusive", cells)
-
-
-def judge_winner(records: list[dict]) -> Finding:
-    """Judge claim 4: a set on which pGJR wins and a set on which GJR wins. Cells are pGJR minus GJR."""
-    ahead = tuple(differences(records, Contrast("pgjr", "gjr", SEEDS_CNN)))
-    if len(ahead) < 2:
-        return Finding("not run", ahead)
-    behind = differences(records, Contrast("gjr", "pgjr", SEEDS_CNN))
-    pgjr_wins, gjr_wins = {cell.verdict for cell in ahead}, {cell.verdict for cell in behind}
-    if "yes" in pgjr_wins and "yes" in gjr_wins:
-        return Finding("yes", ahead)
-    return Finding("no" if {"yes"} in (pgjr_wins, gjr_wins) else "inconclusive", ahead)
-
-
-@dataclass(frozen=True)
-class Interaction:
-    """What the jigsaw gains on the generated set in order and permuted, and the difference of the two, in NMI points."""
-
-    ordered: float
-    permuted: float
-    mean: float
-    low: float
-    high: float
-    pairs: int
-
-
-def judge_structure(records: list[dict]) -> Finding:
-    """Judge claim 5: the jigsaw's gain where grids are in order, minus its gain where they are not, by seed."""
-    gains: dict[str, dict[int, float]] = {
-        where.dataset: {a["config"]["seed"]: score(a) - score(b) for a, b in both}
-        for where, both in pairs(records, "gjr", "idfd").items()
-    }
-    ordered, permuted = gains.get("pieces", {}), gains.get("pieces-permuted", {})
-    interaction = [a - b for a, b in matched(ordered, permuted).values()]
-    if len(interaction) < 2:
-        return Finding("not run")
-    means = (float(np.mean(list(gain.values()))) for gain in (ordered, permuted))
-    cell = Interaction(*means, *paired_interval(interaction), len(interaction))
-    return Finding(decide(interaction, SEEDS_CNN, MARGIN), (cell,))
+def judge_race(records: Records, comparison: Comparison) -> Cell:
+    """Judge one prior of claim 1. The interval is of the logarithm of GJR's seconds divided by pGJR's."""
+    gjr = race(records, comparison.baseline, comparison.dataset)
+    pgjr = race(records, comparison.variant, comparison.dataset)
+    runs = min(len(gjr.ends), len(pgjr.ends))
+    place = (SHARES[-1], "own")
+    logs = [np.log(list(found.seconds[place].values())) for found in (gjr, pgjr)]
+    interval = partial(welch_interval, *logs) if min(map(len, logs)) > 1 else None
+    where = next((scored_set(r) for r in _fresh(records, comparison, comparison.variant).values()), None)
+    if runs < SEEDS or interval is None:
+        return Cell(comparison, where, runs, None, interval)
+    decided = outcome(interval, comparison.margin)
+    if gjr.clock.machine != pgjr.clock.machine:
+        return Cell(comparison, where, runs, "open", interval, note="timed on two machines")
+    if pgjr.censored[place]:  # its seconds are lower bounds, so its lead may be smaller than it seems
+        return Cell(comparison, where, runs, "open", interval, note="pGJR did not settle")
+    if decided == "gain" and np.mean(list(pgjr.ends.values())) < np.mean(list(gjr.ends.values())):
+        return Cell(comparison, where, runs, "harm", interval, note="pGJR ends below GJR")
+    return Cell(comparison, where, runs, decided, interval)
 
 
 # ---- the ledger ----
 
-JUDGES = {1: judge_convergence, 2: judge_jigsaw, 4: judge_winner, 5: judge_structure}  # claim 3 has no test yet
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the literature: NMI in points on a set and split, with a backbone."""
+
+    dataset: str
+    split: str
+    backbone: str
+    nmi: float
+
+
+def judge_competitive(records: Records, literature: Iterable[Published]) -> Finding:
+    """Judge claim 3 on pGJR's records of the main experiment, against the best number of each set, split and backbone."""
+    best: dict[tuple[str, str, str], float] = {}
+    for number in literature:
+        place = number.dataset, number.split, number.backbone
+        best[place] = max(best.get(place, 0.0), number.nmi)
+    groups = defaultdict(list)
+    for (where, seed), record in runs_of(records.get("main", []), "pgjr").items():
+        if seed >= FIRST_SEED and not where.earlier:
+            place = where.dataset, where.split, record["config"]["prior"].partition("/")[0]
+            if place in best:
+                groups[where, best[place]].append(score(record))
+    cells = []
+    for (where, number), values in groups.items():
+        plan = Comparison("pGJR against the literature", "main", "pgjr", "literature", where.dataset, "clip", COMPETITIVE)
+        interval = partial(paired_interval, [value - number for value in values]) if len(values) > 1 else None
+        decided = None
+        if len(values) >= SEEDS:
+            decided = outcome(interval, COMPETITIVE)
+            decided = "harm" if decided == "open" and interval(LEVEL).high < -COMPETITIVE else decided
+        cells.append(Cell(plan, where, len(values), decided, interval))
+    return Finding(verdict(cells, ("gain", "equivalent")), tuple(cells))
+
+
+def judge_winner(cells: tuple[Cell, ...]) -> Verdict:
+    """Return the verdict on claim 4: it needs a cell that favours pGJR and one that favours GJR."""
+    outcomes = [cell.outcome for cell in cells]
+    if not any(cell.runs for cell in cells):
+        return "not run"
+    if None in outcomes:
+        return "open"
+    if {"gain", "harm"} <= set(outcomes):
+        return "holds"
+    return "open" if "open" in outcomes else "fails"
+
+
+def judge(claim: Claim, records: Records, column: Setting, literature: Iterable[Published] = ()) -> Finding:
+    """Judge a claim in one column of the ledger, on the records that belong to it."""
+    own = {name: [r for r in records.get(name, []) if _belongs(r, column)] for name in claim.experiments}
+    if claim.number == 3:
+        return judge_competitive(own, literature) if column != "stand-in" else Finding("not run")
+    if claim.number == 5 and column != "stand-in":  # its images are generated, whatever the setting
+        return Finding("not run")
+    judge_one = judge_race if claim.number == 1 else cell
+    cells = tuple(judge_one(own, comparison) for comparison in comparisons(claim.number, column))
+    return Finding(judge_winner(cells) if claim.number == 4 else verdict(cells), cells)
+
+
+def _belongs(record: dict, column: Setting) -> bool:
+    """Say whether a record may speak in a column: a short CNN never in the paper's, a stand-in only in its own."""
+    found = setting(record)
+    if column == "stand-in":
+        return found == "stand-in" or record["config"]["method"] not in ("pgjr", "prior")
+    return found == "paper" or found == column
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """A claim with its findings on the paper's setting and on everything else."""
+    """A claim with its findings: column of the ledger -> finding."""
 
     claim: Claim
-    paper: Finding
-    stand_in: Finding
+    findings: dict[Setting, Finding]
 
     @property
     def evidence(self) -> Finding:
-        """The finding whose numbers pages show: the paper's setting where it was run, else the stand-in."""
-        return self.stand_in if self.paper.verdict == "not run" else self.paper
+        """The finding whose numbers pages show: of the first column that was run, else the stand-in's."""
+        return next((f for f in self.findings.values() if f.verdict != "not run"), self.findings["stand-in"])
 
 
-def judge(claim: Claim, records: list[dict]) -> Finding:
-    """Judge a claim on records of its experiment; a claim without a test is not run."""
-    return JUDGES[claim.number](records) if claim.number in JUDGES else Finding("not run")
-
-
-def ledger(records: dict[str, list[dict]]) -> list[LedgerRow]:
-    """Judge every claim.
-
-    Args:
-        records: experiment -> its records. A claim is judged on its own experiment alone, so that the variants of a
-            sensitivity study are never taken for the method.
-    """
-    rows = []
-    for claim in CLAIMS:
-        own = records.get(claim.experiment, [])
-        whole = [record for record in own if on_papers_setting(record)]
-        rest = [record for record in own if not on_papers_setting(record)]
-        rows.append(LedgerRow(claim, judge(claim, whole), judge(claim, rest)))
-    return rows
+def ledger(records: Records, literature: Iterable[Published] = ()) -> list[LedgerRow]:
+    """Judge every claim in every column. A claim reads its own experiments alone."""
+    literature = tuple(literature)
+    return [LedgerRow(claim, {column: judge(claim, records, column, literature) for column in PRIORS}) for claim in CLAIMS]

@@ -16,7 +16,7 @@ def cards(records: dict[str, list[dict]]) -> str:
         basis = [record for record in own if verdicts.on_papers_setting(record)] or own
         text = observation(row.claim.number, basis)
         if text:
-            places |= set(map(verdicts.scored_set, basis))
+            places |= set(map(scored.scored_set, basis))
         rows.append({
             "number": row.claim.number, "statement": row.claim.statement,
             "verdicts": {"the paper’s setting": on_paper(row.paper), "our stand-in": on_stand_in(row.stand_in)},

@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from pgjr_book import verdicts
 from pgjr_book.show.groups import by_set, by_set_and_variant
 from pgjr_book.show.sets import EARLIER, explained, mark
 from pgjr_book.show.tables import METRICS, mean_sd
@@ -85,7 +84,7 @@ def comparison(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame
             for metric in METRICS:
                 theirs = getattr(row, metric)
                 if pd.notna(theirs):
-                    ours = mean_sd("ours", [verdicts.score(record, metric) for record in group])
+                    ours = mean_sd("ours", [scored.score(record, metric) for record in group])
                     rows.append({
                         "set": where, "method": group[0]["label"], "score": metric.upper(), "literature": theirs, **ours,
                         "difference": ours["ours"] - theirs, "seeds": len(group),
@@ -115,7 +114,7 @@ def _own_rows(records: list[dict]) -> list[dict]:
 
 def _own_cell(group: list[dict]) -> dict:
     data, seeds = group[0]["data"], f"{len(group)} seed{'s' * (len(group) > 1)}"
-    means = [tuple(mean_sd("", [verdicts.score(record, metric) for record in group]).values()) for metric in METRICS]
+    means = [tuple(mean_sd("", [scored.score(record, metric) for record in group]).values()) for metric in METRICS]
     return {"means": means, "runs": f"{seeds}, {data['split']}, {data['count']:,} images"}
 
 

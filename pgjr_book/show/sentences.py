@@ -191,7 +191,7 @@ def prior_scores(records: list[dict], study: list[dict]) -> str:
     """Say what k-means on the prior scores on the sets of a study; "not been run" where it was not."""
     sets = by_set(study)
     own = [record for record in records if record["variant"] == "prior" and scored_set(record) in sets]
-    scores = [f"{numbers.fixed(verdicts.score(record))} on {set_name(scored_set(record))}" for record in own]
+    scores = [f"{numbers.fixed(scored.score(record))} on {set_name(scored_set(record))}" for record in own]
     return "; ".join(scores) or "not been run"
 
 

@@ -2,7 +2,7 @@
 
 Scores are in points (0 to 100). A run that failed has no record and no row. Columns come in groups that belong together:
 "X" and "X sd" are a mean and its standard deviation (NaN for one value), "X low" and "X high" the ends of an interval.
-A column "set" holds a :class:`pgjr_book.verdicts.ScoredSet`. Without records a frame is empty.
+A column "set" holds a :class:`pgjr_book.scored.ScoredSet`. Without records a frame is empty.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def scores(records: list[dict], metrics=METRICS) -> dict[str, float]:
     """Return mean and standard deviation over records of some scores, as columns."""
     columns = {}
     for metric in metrics:
-        columns |= mean_sd(metric.upper(), [verdicts.score(record, metric) for record in records])
+        columns |= mean_sd(metric.upper(), [scored.score(record, metric) for record in records])
     return columns
 
 
@@ -83,7 +83,7 @@ def distributions(records: list[dict]) -> pd.DataFrame:
     for record in records:
         first, last = record["history"][0], record["history"][-1]
         rows.append({
-            "set": verdicts.scored_set(record), "method": record["label"], "epochs": last["epoch"],
+            "set": scored.scored_set(record), "method": record["label"], "epochs": last["epoch"],
             "NMI at the start": 100 * first["nmi"], "NMI at the end": 100 * last["nmi"],
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -116,7 +116,7 @@ def confused(records: list[dict]) -> pd.DataFrame:
         first, second = np.unravel_index(together.argmax(), together.shape)
         own = np.diag(share[:, : len(share)])
         rows.append({
-            "set": verdicts.scored_set(record), "method": record["label"],
+            "set": scored.scored_set(record), "method": record["label"],
             "found best": names[own.argmax()], "found best share": float(own.max()),
             "mixed most": names[first], "mixed with": names[second], "mixed share": float(together.max()),
         })  # fmt: skip
@@ -145,7 +145,7 @@ def extremes(records: list[dict]) -> pd.DataFrame:
     rows = []
     for where, group in by_set(records).items():
         means = {
-            runs[0]["label"]: float(np.mean([verdicts.score(r) for r in runs])) for runs in by_variant(group).values()
+            runs[0]["label"]: float(np.mean([scored.score(r) for r in runs])) for runs in by_variant(group).values()
         }
         worst, best = min(means, key=means.get), max(means, key=means.get)
         settings = len({digest({**record["config"], "seed": 0}) for record in group})
@@ -164,7 +164,7 @@ def landscapes(records: list[dict]) -> pd.DataFrame:
         inertia, acc = (np.array(record["landscape"][name]) for name in ("inertia", "acc"))
         near = acc[inertia <= 1.01 * inertia.min()]
         rows.append({
-            "set": verdicts.scored_set(record), "features": record["label"], "starts": len(acc),
+            "set": scored.scored_set(record), "features": record["label"], "starts": len(acc),
             "lowest": 100 * acc.min(), "highest": 100 * acc.max(), "at the lowest inertia": 100 * acc[inertia.argmin()],
             "within 1 % of it low": 100 * near.min(), "within 1 % of it high": 100 * near.max(), "starts within 1 %": len(near),
         })  # fmt: skip
@@ -199,7 +199,7 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]], corrected:
     rows, level = [], 1 - (1 - LEVEL) / len(compared) if corrected and compared else LEVEL
     for first, second in compared:
         for where, both in verdicts.pairs(records, first, second).items():
-            differences = [verdicts.score(a) - verdicts.score(b) for a, b in both]
+            differences = [scored.score(a) - scored.score(b) for a, b in both]
             if len(differences) > 1:
                 mean, low, high = paired_interval(differences, level)
                 comparison = f"{both[0][0]['label']} − {both[0][1]['label']}"
@@ -253,4 +253,4 @@ def tests() -> pd.DataFrame:
 def _differences(records: list[dict], first: str, second: str) -> list[float]:
     """Return the paired differences in NMI points of two variants on the first set that has both."""
     by_place = verdicts.pairs(records, first, second)
-    return [verdicts.score(a) - verdicts.score(b) for a, b in next(iter(by_place.values()), [])]
+    return [scored.score(a) - scored.score(b) for a, b in next(iter(by_place.values()), [])]

@@ -98,7 +98,7 @@ SETS = {
         mark="†",
     ),
     "pieces": SetInfo(**_GENERATED),
-    "pieces-permuted": SetInfo(**_GENERATED),
+    "pieces-hard": SetInfo(**_GENERATED),
     "cifar10": SetInfo(
         classes=10,
         class_names=CIFAR10,

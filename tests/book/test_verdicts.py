@@ -1,203 +1,238 @@
-"""Every verdict of the ledger, on synthetic records."""
+"""The rules: cells, verdicts, the race, and the ledger's columns, on synthetic records."""
+
+import re
 
 import numpy as np
 import pytest
 
-from pgjr_book import verdicts
-from pgjr_book.show.sentences import on_paper, on_stand_in
-from pgjr_book.verdicts import ScoredSet
+from pgjr_book import scored, verdicts
+from pgjr_book.run_config import RESULTS_VERSION
+from pgjr_book.scored import ScoredSet
+from pgjr_book.verdicts import Comparison, Published
 from pgjr_lib.errors import PGJRError
 
-DIGITS, STL10 = ScoredSet("digits", "all"), ScoredSet("stl10", "all")
+FIRST = verdicts.FIRST_SEED
 
 
-def words(row) -> tuple[str, str]:
-    return on_paper(row.paper), on_stand_in(row.stand_in)
+@pytest.fixture
+def side(synthetic):
+    """A function: ten records of a variant around a mean, with pairs that share their noise."""
+
+    def make(variant, mean, dataset="cifar10", method="gjr", count=10, first=FIRST, noise=0.1, **fields):
+        rng = np.random.default_rng(sum(map(ord, variant)))
+        prior = {"prior": "class-name"} if method in ("pgjr", "prior") else {"backbone": "small"}
+        return [
+            synthetic.record(method, first + i, mean + i % 3 + noise * rng.normal(), dataset, variant=variant, **{"split": "test", **prior, **fields})
+            for i in range(count)
+        ]  # fmt: skip
+
+    return make
 
 
-# ---- pairs ----
+def jigsaw(side, gain, sets=("cifar10", "stl10"), **fields):
+    return [r for s in sets for v, m in (("idfd", 20), ("gjr", 20 + gain)) for r in side(v, m, s, **fields)]
 
 
-def test_runs_are_paired_by_variant_set_split_and_seed(synthetic):
-    records = [synthetic.record("gjr", seed, 50 + seed) for seed in (2, 0, 1)]
-    records += [synthetic.record("idfd", seed, 50) for seed in (0, 2, 3)]
-    records += [synthetic.record("idfd", 1, 50, "cifar10", split="test")]  # another set pairs nothing
-    pairs = verdicts.pairs(records, "gjr", "idfd")
-    assert [[r["config"]["seed"] for r in pair] for pair in pairs[DIGITS]] == [[0, 0], [2, 2]] and set(pairs) == {DIGITS}
-    assert verdicts.pairs(records, "gjr", "nothing") == {}
+def heads(side, gain, prior="class-name", sets=("cifar10", "stl10")):
+    folds = {"cifar10": {"split": "train", "limit": 5000}}
+    records = [
+        r for s in sets for v, m in (("off", 40), ("pgjr", 40 + gain))
+        for r in side(f"{prior}/{v}", m, s, "pgjr", **folds.get(s, {}))
+    ]  # fmt: skip
+    for record in records:
+        if record["config"]["dataset"] == "cifar10":
+            record["config"]["fold"] = record["config"]["seed"] % 10
+    return records
 
 
-def test_variants_are_matched_by_their_id_and_not_by_their_settings(synthetic):
-    twins = [synthetic.record("gjr", seed, 50, variant=name) for seed in range(2) for name in ("gjr", "start")]
-    twins += [synthetic.record("idfd", seed, 40) for seed in range(2)]
-    assert len(verdicts.pairs(twins, "gjr", "idfd")[DIGITS]) == 2
+PLAN = Comparison("", "attribution", "gjr", "idfd", "cifar10", "", verdicts.MARGIN_CNN)
 
 
-def test_two_records_that_claim_one_place_are_an_error_that_names_both(synthetic):
-    records = [synthetic.record("gjr", 0, 50), synthetic.record("idfd", 0, 50)]
-    twin = {**synthetic.record("gjr", 0, 60), "key": "the-other-key"}
-    with pytest.raises(PGJRError, match=r"records gjrdigits0\[\] and the-other-key both claim variant gjr on digits \(all\), seed 0"):
-        verdicts.pairs([*records, twin], "gjr", "idfd")
-    assert verdicts.pairs([*records, {**twin, "variant": "other"}], "gjr", "idfd")[DIGITS]
+@pytest.mark.parametrize(("gain", "found"), [(3, "gain"), (-3, "harm"), (0.2, "equivalent")])
+def test_a_cell_has_the_outcome_of_its_differences(side, gain, found):
+    cell = verdicts.cell({"attribution": jigsaw(side, gain)}, PLAN)
+    assert cell.outcome == found and cell.runs == 10 and cell.where == ScoredSet("cifar10", "test")
+    assert cell.interval(0.95).mean == pytest.approx(gain, abs=0.2) and cell.others == {"acc": found, "ari": found}
 
 
-# ---- the paper's setting ----
+def test_nothing_is_decided_before_all_planned_seeds_have_landed(side):
+    for records in (jigsaw(side, 3)[:-1], jigsaw(side, 3, first=0), []):
+        cell = verdicts.cell({"attribution": records}, Comparison("", "attribution", "gjr", "idfd", "stl10"))
+        assert cell.outcome is None
+    old = [{**record, "results_version": RESULTS_VERSION - 1} for record in jigsaw(side, 3)]
+    assert verdicts.cell({"attribution": old}, PLAN).runs == 0  # what earlier code made decides nothing
+
+
+def test_two_records_of_one_run_are_refused_with_both_names(side):
+    records = jigsaw(side, 3)
+    twin = {**records[0], "key": "twin"}
+    with pytest.raises(PGJRError, match=re.escape(f"{records[0]['key']} and twin both claim variant idfd")):
+        verdicts.cell({"attribution": [*records, twin]}, PLAN)
 
 
 @pytest.mark.parametrize(
-    ("change", "departure"),
-    [({"dataset": "digits"}, "data"), ({"limit": 1000}, "data"), ({"backbone": "thin"}, "backbone"),
-     ({"epochs": 100}, "epochs"), ({"note": "re-encoded"}, "data")],
+    ("gains", "expected"),
+    [
+        ((3, 3, 3), "holds"), ((0, -3, 0), "fails"), ((3, -3, 3), "mixed"), ((3, 0, 3), "mixed"), ((0, 0, 0), "fails"),
+    ],
 )  # fmt: skip
-def test_anything_less_than_the_papers_setting_is_a_stand_in(synthetic, change, departure):
-    whole = synthetic.record("gjr", 0, 50, "cifar10", epochs=verdicts.IDFD_EPOCHS)
-    assert verdicts.on_papers_setting(whole) and not verdicts.departures(whole)
-    change = dict(change)
-    note = change.pop("note", "")
-    less = {**whole, "config": {**whole["config"], **change}, "data": {"note": note}}
-    assert not verdicts.on_papers_setting(less) and verdicts.departures(less) == {departure}
+def test_claim_2_needs_every_cell(side, gains, expected):
+    cnn, weak, strong = gains
+    records = {"attribution": jigsaw(side, cnn), "heads": heads(side, weak) + heads(side, strong, "imagenet-labels", ("cifar10",))}
+    finding = verdicts.ledger(records)[1].findings["stand-in"]
+    assert finding.verdict == expected and len(finding.cells) == 5
+    assert finding.level == (0.99 if expected == "mixed" else 0.95)
+    assert finding.cells[2].where == ScoredSet("cifar10", "train", 5000)
 
 
-def test_only_clip_is_the_papers_prior(synthetic):
-    make = lambda prior: synthetic.record("pgjr", 0, 50, "cifar10", prior=prior)  # noqa: E731
-    assert verdicts.on_papers_setting(make("ViT-B-32-quickgelu/openai"))
-    for prior in ("class-name", "random:ViT-B-32-quickgelu/openai", "file:weights/openai"):
-        assert not verdicts.on_papers_setting(make(prior)) and verdicts.departures(make(prior)) == {"prior"}
-
-
-def test_baselines_are_no_training_in_the_papers_setting(synthetic):
-    pixels = synthetic.record("pixels", 0, 50, "cifar10")
-    assert not verdicts.departures(pixels) and not verdicts.on_papers_setting(pixels)
+def test_a_claim_with_an_unfinished_or_open_cell_is_open(side):
+    records = {"attribution": jigsaw(side, 3), "heads": heads(side, 3)}
+    assert verdicts.ledger(records)[1].findings["stand-in"].verdict == "open"
+    noisy = heads(side, 3) + heads(side, 0.6, "imagenet-labels", ("cifar10",))
+    for i, record in enumerate(noisy):
+        if record["variant"] == "imagenet-labels/pgjr":
+            record["scores"]["plain"]["nmi"] = [value + 0.03 * (-1) ** i for value in record["scores"]["plain"]["nmi"]]
+    finding = verdicts.ledger({"attribution": jigsaw(side, 3), "heads": noisy})[1].findings["stand-in"]
+    assert finding.cells[-1].outcome == "open" and finding.verdict == "open"
+    assert verdicts.ledger({})[1].findings["stand-in"].verdict == "not run"
 
 
 # ---- claim 1 ----
 
 
-def test_claim_1_counts_seconds_with_the_encoding(synthetic):
-    race = verdicts.convergence(synthetic.race(5, 2.0, 0.1, extract=3.0))[0]
-    assert race.target == pytest.approx(0.57) and race.gjr_epoch == race.pgjr_epoch == 10
-    assert race.pgjr_seconds == pytest.approx(1.0 + 3.0) and race.gjr_seconds == pytest.approx(20.0)
+def race(synthetic, gjr_epochs, pgjr_epochs, gjr_end=0.3, pgjr_end=0.5, gjr_s=10.0, pgjr_s=1.0, extract=5.0, count=10):
+    """GJR and pGJR that rise to their ends in so many epochs."""
+
+    def records(variant, method, epochs, end, step, extract_s, fields):
+        runs = []
+        for seed in range(FIRST, FIRST + count):
+            rise = epochs + seed % 2
+            curve = [(e, e * step, end * min(1, (e + 1e-9) / rise)) for e in range(16)]
+            runs.append(synthetic.record(method, seed, 100 * end, "cifar10", curve, variant=variant, split="test", **fields))
+        timed = synthetic.record(method, FIRST, 1, "cifar10", [(e, e * step, 0.1) for e in range(4)], extract_s, variant=variant, split="test", **fields)
+        timed["timings"] |= {"alone": True, "plain_s": extract_s / 5}
+        return runs, timed
+
+    gjr, gjr_timed = records("gjr", "gjr", gjr_epochs, gjr_end, gjr_s, 0.0, {"backbone": "small"})
+    pgjr, pgjr_timed = records("class-name/pgjr", "pgjr", pgjr_epochs, pgjr_end, pgjr_s, extract, {"prior": "class-name"})
+    return {"convergence": gjr + pgjr, "timing": [gjr_timed, pgjr_timed]}
+
+
+def first_cell(records):
+    return verdicts.ledger(records)[0].findings["stand-in"].cells[0]
+
+
+def test_the_race_counts_epochs_times_the_timed_epoch_and_the_encodings(synthetic):
+    records = race(synthetic, 10, 4)
+    found = verdicts.race(records, "class-name/pgjr", "cifar10", 0.3)
+    assert found.seconds[0.95, "own"][FIRST] == 4 * 1.0 + 5.0 and found.epochs[0.5, "own"][FIRST] == 2
+    assert found.seconds[0.95, "gjr"][FIRST] == 3 + 5.0  # 0.285 of 0.5 at epoch 3
+    cell = first_cell(records)
+    assert cell.outcome == "gain" and cell.interval(0.95).mean > np.log(8)
+
+
+def test_the_race_the_other_way_and_a_prior_that_ends_below(synthetic):
+    assert first_cell(race(synthetic, 3, 12, gjr_s=1.0, pgjr_s=10.0)).outcome == "harm"
+    low = first_cell(race(synthetic, 10, 4, gjr_end=0.5, pgjr_end=0.3))
+    assert low.outcome == "harm" and low.note == "pGJR ends below GJR"
+
+
+def test_a_race_without_clocks_on_two_machines_or_without_arrival_decides_nothing(synthetic):
+    records = race(synthetic, 10, 4)
+    assert first_cell({**records, "timing": []}).outcome is None
+    moved = race(synthetic, 10, 4)
+    moved["timing"][0]["provenance"]["host_cpu"] = "y"
+    assert (first_cell(moved).outcome, first_cell(moved).note) == ("open", "timed on two machines")
+    late = race(synthetic, 10, 4)
+    for record in late["convergence"]:
+        if record["variant"] == "class-name/pgjr":
+            for row in record["history"]:
+                row["nmi"] = 0.5 * 0.5 ** (15 - row["epoch"])  # doubles until the last epoch
+    assert (first_cell(late).outcome, first_cell(late).note) == ("open", "pGJR did not settle")
+    assert first_cell(race(synthetic, 10, 4, count=9)).outcome is None
+
+
+# ---- claims 3, 4 and 5, and the columns ----
+
+
+def clip(side, mean, **fields):
+    return side("pgjr", mean, method="pgjr", prior="ViT-B-32-quickgelu/openai", **{"split": "train", **fields})
+
+
+@pytest.mark.parametrize(("mean", "expected"), [(79, "holds"), (85, "holds"), (60, "fails")])
+def test_claim_3_compares_with_the_best_number_of_the_same_set_split_and_backbone(side, mean, expected):
+    literature = [
+        Published("cifar10", "train", "ViT-B-32-quickgelu", number) for number in (70, 80)
+    ] + [Published("cifar10", "test", "ViT-B-32-quickgelu", 99), Published("cifar10", "train", "ViT-L-14", 99)]  # fmt: skip
+    records = {"main": clip(side, mean)}
+    assert verdicts.ledger(records, literature)[2].findings["paper"].verdict == expected
+    assert verdicts.ledger({"main": side("pgjr", 79, method="pgjr", split="train")}, literature)[2].findings["paper"].verdict == "not run"
+    assert verdicts.ledger(records)[2].findings["paper"].verdict == "not run"
+
+
+def contest(side, margins):
+    """GJR on both sets and pGJR that differs from it by ``margins``: (set, prior) -> points."""
+    gjr = [r for s in ("cifar10", "stl10") for r in side("gjr", 30, s)]
+    return {"winner": gjr + [r for (s, p), m in margins.items() for r in side(f"{p}/pgjr", 30 + m, s, "pgjr")]}
+
+
+def test_claim_4_needs_a_cell_for_each_side(side):
+    places = [(c.dataset, c.prior) for c in verdicts.comparisons(4, "stand-in")]
+    assert len(places) == 6
+
+    def found(*margins):
+        return verdicts.ledger(contest(side, dict(zip(places, margins, strict=True))))[3].findings["stand-in"].verdict
+
+    assert found(-9, -5, 5, 9, 5, 9) == "holds"
+    assert found(9, 5, 5, 9, 5, 9) == "fails" and found(0, 0, 0, 0, 0, 0) == "fails"
+    assert verdicts.ledger(contest(side, {places[0]: -9}))[3].findings["stand-in"].verdict == "open"
+    assert verdicts.ledger({})[3].findings["stand-in"].verdict == "not run"
+
+
+def test_claim_5_needs_every_control_at_both_levels(side):
+    def records(aligned, control):
+        variants = {"gjr": aligned, "permuted": control, "shifted": control, "frozen": control}
+        return {"structure": [r for s in ("pieces", "pieces-hard") for v, m in variants.items() for r in side(v, m, s, split="all")]}
+
+    assert verdicts.ledger(records(60, 50))[4].findings["stand-in"].verdict == "holds"
+    assert verdicts.ledger(records(60, 60))[4].findings["stand-in"].verdict == "fails"
+    assert verdicts.ledger(records(60, 50))[4].findings["paper"].verdict == "not run"
 
 
 @pytest.mark.parametrize(
-    ("runs", "verdict"),
-    [((5, 2.0, 0.1), "yes"), ((5, 0.1, 2.0), "no"), ((3, 2.0, 0.1), "inconclusive"), ((0, 1.0, 1.0), "not run")],
+    ("fields", "departure"),
+    [({"dataset": "digits"}, "data"), ({"limit": 1000}, "data"), ({"backbone": "small"}, "backbone"), ({"epochs": 100}, "epochs")],
 )
-def test_claim_1_verdicts(synthetic, runs, verdict):
-    assert verdicts.judge_convergence(synthetic.race(*runs)).verdict == verdict
+def test_the_papers_setting_is_left_by_any_departure(synthetic, fields, departure):
+    whole = {"dataset": "cifar10", "backbone": "resnet18", "epochs": scored.IDFD_EPOCHS, "split": "train"}
+    assert scored.setting(synthetic.record("gjr", 0, 50, **whole)) == "paper"
+    less = synthetic.record("gjr", 0, 50, **{**whole, **fields})
+    assert scored.departures(less) == {departure}
+    assert scored.setting(less) == ("clip" if departure == "epochs" else "stand-in")
 
 
-def test_claim_1_is_judged_set_by_set(synthetic):
-    race = synthetic.race
-    finding = verdicts.judge_convergence(race(3, 2.0, 0.1) + race(3, 2.0, 0.1, dataset="stl10"))  # six pairs, three a set
-    assert finding.verdict == "inconclusive"
-    assert [(cell.where, cell.pairs, cell.obstacle) for cell in finding.cells] == [(DIGITS, 3, "seeds"), (STL10, 3, "seeds")]
-    assert verdicts.judge_convergence(race(5, 2.0, 0.1)).verdict == "yes"
-    assert verdicts.judge_convergence(race(5, 2.0, 0.1) + race(5, 0.1, 2.0, dataset="stl10")).verdict == "inconclusive"
+def test_a_prior_that_is_no_clip_and_a_note_depart_too(synthetic):
+    def make(prior):
+        return synthetic.record("pgjr", 0, 50, "cifar10", prior=prior, split="train")
+
+    assert scored.setting(make("ViT-B-32-quickgelu/openai")) == "paper"
+    for prior in ("class-name", "random:ViT-B-32-quickgelu/openai", "file:/x/openai", "imagenet-labels"):
+        assert scored.departures(make(prior)) == {"prior"}
+    noted = make("ViT-B-32-quickgelu/openai")
+    noted["data"]["note"] = "re-encoded"
+    assert scored.departures(noted) == {"data"}
 
 
-def test_claim_1_is_open_while_training_still_gains(synthetic):
-    records = synthetic.race(5, 2.0, 0.1)
-    records[0]["history"][-1]["nmi"] += 0.05
-    finding = verdicts.judge_convergence(records)
-    assert finding.verdict == "inconclusive" and finding.cells[0].obstacle == "still gaining"
+def test_a_short_cnn_with_clip_speaks_in_its_own_column(side):
+    short = jigsaw(side, 3, ("cifar10",), backbone="resnet18", epochs=120, split="train")
+    pgjr = [r for v, m in (("clip/off", 50), ("clip/pgjr", 53)) for s in ("cifar10", "stl10")
+            for r in side(v, m, s, "pgjr", prior="ViT-B-32-quickgelu/openai", split="train")]  # fmt: skip
+    row = verdicts.ledger({"attribution": short, "heads": pgjr})[1]
+    assert row.findings["clip"].verdict == "holds" and row.findings["paper"].verdict == "open"
+    assert row.evidence is row.findings["paper"]
 
 
-def test_claim_1_is_open_on_several_machines_and_leaves_shared_devices_out(synthetic):
-    records = synthetic.race(5, 2.0, 0.1)
-    moved = [{**records[0], "provenance": {"device": "cpu", "host_cpu": "y"}}, *records[1:]]
-    finding = verdicts.judge_convergence(moved)
-    assert finding.verdict == "inconclusive" and finding.cells[0].obstacle == "machines"
-    shared = [{**record, "timings": {**record["timings"], "alone": False}} for record in records]
-    assert verdicts.judge_convergence(shared).verdict == "not run" and verdicts.convergence(shared) == []
-
-
-def test_claim_1_fails_where_the_untrained_cnn_is_at_the_target_already(synthetic):
-    records = synthetic.race(5, 2.0, 0.1)
-    for record in records:
-        for row in record["history"]:
-            row["nmi"] = 0.6
-    finding = verdicts.judge_convergence(records)
-    assert finding.verdict == "no" and finding.cells[0].ratio == 0
-
-
-# ---- claim 2 ----
-
-
-@pytest.mark.parametrize(
-    ("gain", "seeds", "paper", "stand_in"),
-    [(3, 5, "not run", "seen here"), (-3, 5, "not run", "not seen here"), (3, 3, "not run", "inconclusive")],
-)
-def test_claim_2_on_a_stand_in_never_speaks_of_the_paper(synthetic, gain, seeds, paper, stand_in):
-    row = verdicts.ledger({"components": synthetic.paired(gain, seeds)})[1]
-    assert words(row) == (paper, stand_in)
-
-
-@pytest.mark.parametrize(("gain", "verdict"), [(3, "supported"), (-3, "not supported")])
-def test_claim_2_in_the_papers_setting(synthetic, gain, verdict):
-    clip = {"prior": "ViT-B-32-quickgelu/openai"}
-    records = [
-        synthetic.record(
-            r["config"]["method"], r["config"]["seed"], verdicts.score(r), "cifar10", epochs=2000, split="train",
-            jigsaw=r["config"]["jigsaw"], **(clip if r["config"]["method"] == "pgjr" else {}),
-        )
-        for r in synthetic.paired(gain, 5)
-    ]  # fmt: skip
-    assert words(verdicts.ledger({"components": records})[1]) == (verdict, "not run")
-    cnns = [r for r in records if r["config"]["method"] != "pgjr"]  # half of the claim decides nothing
-    assert words(verdicts.ledger({"components": cnns})[1])[0] == "inconclusive"
-
-
-def test_a_difference_has_the_interval_of_holm(synthetic):
-    records = synthetic.paired(3.0, 5) + synthetic.paired(3.0, 5, dataset="stl10")
-    alone = verdicts.differences(synthetic.paired(3.0, 5), verdicts.JIGSAW[0])[0]
-    (first, second) = verdicts.differences(records, verdicts.JIGSAW[0])
-    assert (first.where, second.where) == (DIGITS, STL10) and first.pairs == alone.pairs == 5
-    assert first.mean == alone.mean and first.high - first.low > alone.high - alone.low
-
-
-def test_a_claim_is_judged_on_its_own_experiment_only(synthetic):
-    rows = verdicts.ledger({"sensitivity": synthetic.paired(3.0, 5), "components": []})
-    assert {row.stand_in.verdict for row in rows} == {"not run"}
-
-
-# ---- claims 4 and 5, and the ledger ----
-
-
-def test_claim_4_needs_a_set_decided_each_way(synthetic):
-    def contest(dataset, lead):
-        rng = np.random.default_rng(1)
-        return [
-            synthetic.record(
-                method, seed, 50 + (lead if method == "pgjr" else 0) + 0.1 * rng.normal(), dataset,
-                **({"prior": "class-name"} if method == "pgjr" else {"backbone": "thin"}),
-            )
-            for seed in range(5) for method in ("gjr", "pgjr")
-        ]  # fmt: skip
-
-    assert verdicts.judge_winner(contest("a", 5)).verdict == "not run" and len(verdicts.judge_winner(contest("a", 5)).cells) == 1
-    assert verdicts.judge_winner(contest("a", 5) + contest("b", -5)).verdict == "yes"
-    assert verdicts.judge_winner(contest("a", 5) + contest("b", 5)).verdict == "no"
-
-
-@pytest.mark.parametrize(("ordered", "permuted", "seeds", "verdict"), [
-    (3.0, 0.0, 5, "yes"), (1.0, 1.0, 5, "no"), (0.0, 3.0, 5, "no"), (3.0, 0.0, 4, "inconclusive"),
-])  # fmt: skip
-def test_claim_5_is_the_interaction(synthetic, ordered, permuted, seeds, verdict):
-    records = []
-    for seed in range(seeds):
-        for dataset, gain in (("pieces", ordered), ("pieces-permuted", permuted)):
-            base = 30 + seed + 5 * (dataset == "pieces")
-            records.append(synthetic.record("idfd", seed, base, dataset, backbone="thin"))
-            records.append(synthetic.record("gjr", seed, base + gain + 0.02 * seed, dataset, backbone="thin"))
-    finding = verdicts.judge_structure(records)
-    assert finding.verdict == verdict and finding.cells[0].mean == pytest.approx(ordered - permuted)
-    assert finding.cells[0].pairs == seeds
-    assert verdicts.judge_structure(records[:2]).verdict == "not run"
-
-
-def test_the_ledger_has_a_row_for_every_claim_even_with_no_records():
-    rows = verdicts.ledger({})
-    assert [row.claim.number for row in rows] == [1, 2, 3, 4, 5]
-    assert {row.paper.verdict for row in rows} == {row.stand_in.verdict for row in rows} == {"not run"}
-    assert all(row.evidence is row.stand_in for row in rows)
+def test_attributions_ask_every_control_of_every_gain():
+    found = verdicts.attributions("stand-in", ("frozen", "blur"))
+    assert len(found) == 10 and found[0][1].baseline == "frozen" and found[-1][1].baseline == "imagenet-labels/blur"
+    assert all(gain.variant == control.variant and gain.margin == control.margin for gain, control in found)

@@ -173,7 +173,7 @@ def sensitivity(records: list[dict], default: str):
         ax.set_axis_off()
     for ax, (setting, groups) in zip(axes.flat, by_panel.items(), strict=False):
         values = [group[0]["value"] for group in groups]
-        points = [[verdicts.score(record) for record in group] for group in groups]
+        points = [[scored.score(record) for record in group] for group in groups]
         for x, seeds in enumerate(points):
             ax.plot([x] * len(seeds), seeds, ".", color=PALETTE[0], alpha=0.5)
         ordered = not any(isinstance(value, str) for value in values)  # words have no order that a line could follow
@@ -181,7 +181,7 @@ def sensitivity(records: list[dict], default: str):
             range(len(points)), [np.mean(seeds) for seeds in points], "-" if ordered else "_", color=PALETTE[0], ms=14
         )
         if centre:
-            ax.axhline(np.mean([verdicts.score(r) for r in centre]), color=PALETTE[1], ls=":", label=centre[0]["label"])
+            ax.axhline(np.mean([scored.score(r) for r in centre]), color=PALETTE[1], ls=":", label=centre[0]["label"])
         ax.set(title=setting, xticks=range(len(values)), xticklabels=list(map(str, values)))
     for line in axes:
         line[0].set_ylabel("NMI, points")
@@ -252,7 +252,7 @@ def _how_far(ax, components: list[dict]) -> None:
 def _means(groups: dict, where: ScoredSet, variants: list[str]) -> dict[str, float]:
     """Return the mean NMI of the variants that were run on a set."""
     return {
-        variant: float(np.mean([verdicts.score(record) for record in groups[where, variant]]))
+        variant: float(np.mean([scored.score(record) for record in groups[where, variant]]))
         for variant in variants
         if (where, variant) in groups
     }
