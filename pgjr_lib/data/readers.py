@@ -127,5 +127,5 @@ def _read_digits():
 BUILT_IN = {  # sets that need no files: name -> function that gives images and labels
     "digits": _read_digits,
     "pieces": lambda: pieces.generate()[:2],
-    "pieces-permuted": lambda: pieces.generate(permuted=True)[:2],
+    "pieces-hard": lambda: pieces.generate(difficulty=pieces.HARD)[:2],
 }

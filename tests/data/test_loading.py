@@ -28,8 +28,8 @@ def test_digits_are_the_scans_scaled_to_bytes():
          "c5bda1fab19b940f86a8be07bddd910d7ef61fe0bb2ef068df8fe43b1b26f3c5"),
         ("pieces", "77c2ea581789cef1df76489713d00c7b6e47f9d80b770c5e268b1cb9103a563a",
          "3e7361e3f8c0af94bb614c007df890246f7a5212ebda7ab375f4f427457f731e"),
-        ("pieces-permuted", "4179ddf19a86011304350addb730e064e4ebe88214f6aa993aee3e2b8aeb8a46",
-         "e03f8e65525671df45d555ef5ed8f156e695bf3fa035bcbc41b4011c898722d4"),
+        ("pieces-hard", "26faabb548e063ef34dfbcc4535c46f169f182284b45accc610a33b2e24ea9b7",
+         "ea00c1d07ec8c09e2609977fea3b8dca3ad846145209913a3d412c1695f61d70"),
     ],
 )  # fmt: skip
 def test_checksums_are_the_ones_that_published_runs_are_keyed_by(name, whole, part):

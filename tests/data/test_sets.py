@@ -40,11 +40,11 @@ def test_groups_of_sets():
     assert seen == {"tiny-imagenet", "imagenet-10", "imagenet-dogs"}
     marks = {name: info.mark for name, info in SETS.items() if info.mark}
     assert marks == {"stl10": "†", "digits": "†", "cifar10": "‡"}
-    assert [name for name, info in SETS.items() if info.generated] == ["pieces", "pieces-permuted"]
+    assert [name for name, info in SETS.items() if info.generated] == ["pieces", "pieces-hard"]
 
 
 def test_sets_without_files_have_the_size_that_the_table_gives():
-    for name in ("digits", "pieces", "pieces-permuted"):
+    for name in ("digits", "pieces", "pieces-hard"):
         loaded, info = data.load(name), SETS[name]
         assert loaded.images.shape == (info.counts[0], 3, info.side, info.side)
         assert set(loaded.labels.tolist()) == set(range(info.classes))
