@@ -8,7 +8,7 @@ id of their variant. Results are numbers, which ``show`` puts into words.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import log
 from typing import Literal
@@ -41,7 +41,7 @@ class Comparison:
     """A planned comparison: variant minus baseline, on one set with one prior.
 
     Attributes:
-        name: what it compares, in words.
+        name: what it compares, in words; for claim 2 the method whose jigsaw it is.
         experiment, variant, baseline: whose records.
         dataset: the set; its split and folds are the experiment's.
         prior: id of the prior in experiments.yaml; "" where none is involved.
@@ -238,10 +238,10 @@ def comparisons(number: int, column: Setting) -> tuple[Comparison, ...]:
         )
     if number == 2:
         sets = ("cifar10",) if column == "clip" else ("cifar10", "stl10")  # the short schedule trains CNNs on one set
-        cnn = [Comparison("GJR with and without jigsaw", "attribution", "gjr", "idfd", s, "", MARGIN_CNN) for s in sets]
+        cnn = [Comparison("GJR", "attribution", "gjr", "idfd", s, "", MARGIN_CNN) for s in sets]
         # ImageNet's labels cover STL-10's images, so that prior is judged on CIFAR-10 alone
         places = [(p, s) for p in priors for s in ("cifar10", "stl10") if (p, s) != ("imagenet-labels", "stl10")]
-        heads = [Comparison("pGJR with and without jigsaw", "heads", f"{p}/pgjr", f"{p}/off", s, p) for p, s in places]
+        heads = [Comparison("pGJR", "heads", f"{p}/pgjr", f"{p}/off", s, p) for p, s in places]
         return (*cnn, *heads)
     if number == 4:
         known = ("random", "half-trained", *priors) if column == "stand-in" else priors
@@ -254,14 +254,13 @@ def comparisons(number: int, column: Setting) -> tuple[Comparison, ...]:
     )
 
 
-def attributions(column: Setting, controls: Iterable[str]) -> list[tuple[Comparison, Comparison]]:
-    """Return, for every comparison of claim 2 and every control, (the comparison, the jigsaw minus that control)."""
+def attributions(column: Setting, controls: Iterable[str]) -> list[tuple[Comparison, str, Comparison]]:
+    """Return, for every comparison of claim 2 and every control, (the comparison, the control, the jigsaw minus it)."""
     found = []
     for gain in comparisons(2, column):
         for control in controls:
             baseline = f"{gain.prior}/{control}" if gain.prior else control
-            name = f"{gain.name.partition(' ')[0]}: the jigsaw against itself {control}"
-            found.append((gain, Comparison(name, gain.experiment, gain.variant, baseline, gain.dataset, gain.prior, gain.margin)))
+            found.append((gain, control, replace(gain, baseline=baseline)))
     return found
 
 

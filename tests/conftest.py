@@ -25,21 +25,20 @@ def _alone(monkeypatch):
 
 @pytest.fixture(scope="session")
 def synthetic() -> SimpleNamespace:
-    """Functions that make records as ``make.ensure`` returns them: ``record``, ``curve``, ``paired`` and ``race``."""
-    return SimpleNamespace(record=_record, curve=_curve, paired=_paired, race=_race)
+    """Functions that make records as ``make.ensure`` returns them."""
+    return SimpleNamespace(record=_record, curve=_curve, side=_side, jigsaw=_jigsaw, heads=_heads, race=_race)
 
 
 def _record(method, seed, nmi, dataset="digits", history=(), extract=0.0, variant=None, label=None, panel=None, value=None,
             **fields) -> dict:  # fmt: skip
-    """A record with the parts that tables and verdicts read. The variant is the method, or pgjr-no-jigsaw."""
+    """A record with the parts that tables and verdicts read. The variant is the method where none is given."""
     from pgjr_book.run_config import RESULTS_VERSION, RunConfig
 
     config = RunConfig(method=method, dataset=dataset, seed=seed, **{"split": "all", **fields}).model_dump()
-    off = method == "pgjr" and config["jigsaw"] == "off"
     return {
         "key": f"{method}{dataset}{seed}{sorted(fields.items())}", "config": config,
         "results_version": RESULTS_VERSION,
-        "variant": variant or ("pgjr-no-jigsaw" if off else method), "label": label or variant or method,
+        "variant": variant or method, "label": label or variant or method,
         "panel": panel, "value": value,
         "history": [{"epoch": e, "seconds": s, "nmi": v, "acc": v, "ari": v} for e, s, v in history],
         "scores": {"plain": {name: [nmi / 100] * 2 for name in ("acc", "nmi", "ari", "inertia")}},
@@ -54,26 +53,43 @@ def _curve(step, end=0.6, epochs=20) -> list[tuple]:
     return [(e, e * step, end * min(1, e / 10)) for e in range(epochs + 1)]
 
 
-def _paired(gain, seeds, noise=0.2, dataset="digits", **fields) -> list[dict]:
-    """GJR above IDFD by ``gain`` points over ``seeds`` seeds, and the same for pGJR over ten."""
-    rng, records = np.random.default_rng(0), []
-    for seed in range(seeds):
-        base = 50 + rng.normal()
-        records.append(_record("idfd", seed, base, dataset, backbone="thin", **fields))
-        records.append(_record("gjr", seed, base + gain + noise * rng.normal(), dataset, backbone="thin", **fields))
-    for seed in range(10):
-        base = 60 + rng.normal()
-        prior = {"prior": "class-name", **fields}
-        records.append(_record("pgjr", seed, base, dataset, jigsaw="off", **prior))
-        records.append(_record("pgjr", seed, base + gain + noise * rng.normal(), dataset, **prior))
-    return records
+def _side(variant, mean, dataset="cifar10", method="gjr", count=10, noise=0.1, first=100, **fields) -> list[dict]:
+    """Runs of a variant around a mean; those of one seed share a part of their noise with any other variant's."""
+    rng = np.random.default_rng(sum(map(ord, variant)))
+    own = {"prior": "class-name"} if method in ("pgjr", "prior") else {"backbone": "small"}
+    fields = {"split": "test", **own, **fields}
+    values = [mean + i % 3 + noise * rng.normal() for i in range(count)]
+    return [_record(method, first + i, value, dataset, variant=variant, **fields) for i, value in enumerate(values)]
 
 
-def _race(seeds, gjr_step, pgjr_step, extract=1.0, dataset="digits") -> list[dict]:
-    """GJR and pGJR that reach the same end, with so many seconds an epoch."""
-    records = []
-    for seed in range(seeds):
-        slow = _curve(gjr_step * (1 + 0.01 * seed))
-        records.append(_record("gjr", seed, 60, dataset, slow, backbone="thin"))
-        records.append(_record("pgjr", seed, 60, dataset, _curve(pgjr_step), extract, prior="class-name"))
-    return records
+def _jigsaw(gain, sets=("cifar10", "stl10"), **fields) -> list[dict]:
+    """GJR above IDFD by ``gain`` points."""
+    return [r for s in sets for v, m in (("idfd", 20), ("gjr", 20 + gain)) for r in _side(v, m, s, **fields)]
+
+
+def _heads(gain, prior="class-name", sets=("cifar10", "stl10")) -> list[dict]:
+    """pGJR above itself without jigsaw by ``gain`` points; on CIFAR-10 in folds."""
+    folds = {"cifar10": {"split": "train", "limit": 5000}}
+    variants = (("off", 40), ("pgjr", 40 + gain))
+    runs = [r for s in sets for v, m in variants for r in _side(f"{prior}/{v}", m, s, "pgjr", **folds.get(s, {}))]
+    for run in runs:
+        if run["config"]["limit"]:
+            run["config"]["fold"] = run["config"]["seed"] % 10
+    return runs
+
+
+def _race(gjr_epochs, pgjr_epochs, gjr_end=0.3, pgjr_end=0.5, gjr_s=10.0, pgjr_s=1.0, extract=5.0, count=10) -> dict:
+    """Curves and timed runs of GJR and pGJR that rise to their ends in so many epochs: experiment -> records."""
+    curves, timed = [], []
+    for variant, method, epochs, end, step, extract_s, own in (
+        ("gjr", "gjr", gjr_epochs, gjr_end, gjr_s, 0.0, {"backbone": "small"}),
+        ("class-name/pgjr", "pgjr", pgjr_epochs, pgjr_end, pgjr_s, extract, {"prior": "class-name"}),
+    ):
+        fields = {"variant": variant, "split": "test", **own}
+        for seed in range(100, 100 + count):
+            points = [(e, e * step, end * min(1, (e + 1e-9) / (epochs + seed % 2))) for e in range(16)]
+            curves.append(_record(method, seed, 100 * end, "cifar10", points, **fields))
+        run = _record(method, 100, 1, "cifar10", [(e, e * step, 0.1) for e in range(4)], extract_s, **fields)
+        run["timings"] |= {"alone": True, "plain_s": extract_s / 5}
+        timed.append(run)
+    return {"convergence": curves, "timing": timed}

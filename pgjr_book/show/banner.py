@@ -2,8 +2,8 @@
 
 import html
 
-from pgjr_book.show.sentences import CNNS
-from pgjr_book.verdicts import departures, scored_set
+from pgjr_book.scored import departures, scored_set
+from pgjr_book.show.sentences import CNN_NAMES
 from pgjr_lib.data.sets import SETS
 
 
@@ -38,11 +38,11 @@ def banner_html(records: list[dict]) -> str:
 
 
 def _prior_name(prior: str) -> str:
-    return "the class-name prior" if prior == "class-name" else prior
+    return {"class-name": "the class-name prior", "imagenet-labels": "the ImageNet-label prior"}.get(prior, prior)
 
 
 def _cnn_name(backbone: str) -> str:
-    return f"a {CNNS[backbone]}"
+    return f"a {CNN_NAMES[backbone]}"
 
 
 def _data_names(records: list[dict]) -> list[str]:

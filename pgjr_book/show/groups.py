@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 
-from pgjr_book.verdicts import ScoredSet, scored_set
+from pgjr_book.scored import ScoredSet, scored_set
 
 
 def by_set(records: list[dict]) -> dict[ScoredSet, list[dict]]:

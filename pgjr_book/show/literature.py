@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from pgjr_book.scored import ScoredSet, score, scored_set
 from pgjr_book.show.groups import by_set, by_set_and_variant
 from pgjr_book.show.sets import EARLIER, explained, mark
 from pgjr_book.show.tables import METRICS, mean_sd
 from pgjr_book.show.templates import fill
-from pgjr_book.verdicts import ScoredSet, scored_set
+from pgjr_book.verdicts import Published
 from pgjr_lib.data.sets import PAPER_SETS, SETS
 from pgjr_lib.errors import PGJRError
 
@@ -19,6 +20,11 @@ UPPER_LINE = "CLIP zero-shot"
 UPPER_LINE_TITLE = "upper line, not unsupervised: it is given the names of the classes"
 FOLDED = ("aggregator", "user report")  # grades of numbers that a reader has to unfold
 THEIR_NAMES = {"pixels": "k-means (pixels)", "idfd": "IDFD", "gjr": "GJR", "pgjr": "pGJR"}  # by variant
+CLIP_BACKBONES = {  # the literature's name -> open_clip's
+    "CLIP ViT-B/32": "ViT-B-32-quickgelu", "CLIP ViT-B/32 (OpenAI)": "ViT-B-32-quickgelu",
+    "CLIP ViT-B/16 (OpenAI)": "ViT-B-16-quickgelu", "CLIP ViT-L/14 (OpenAI)": "ViT-L-14-quickgelu",
+    "CLIP RN50 (OpenAI)": "RN50-quickgelu",
+}  # fmt: skip
 OUR_SPLITS = {"train+test": "all", "train": "train", "test": "test"}  # by the literature's name
 
 
@@ -45,6 +51,16 @@ def read(path) -> pd.DataFrame:
             )
         table[metric] = points
     return table
+
+
+def rivals(published: pd.DataFrame) -> list[Published]:
+    """Return the numbers that claim 3 compares pGJR with: with an OpenAI CLIP, well sourced and without class names."""
+    numbers = []
+    for row in published.itertuples():
+        backbone, split = CLIP_BACKBONES.get(row.backbone), OUR_SPLITS.get(row.split)
+        if backbone and split and pd.notna(row.nmi) and not row.method.startswith(UPPER_LINE) and not row.grade.startswith(FOLDED):
+            numbers.append(Published(row.dataset, split, backbone, row.nmi))
+    return numbers
 
 
 def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> str:
@@ -84,7 +100,7 @@ def comparison(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame
             for metric in METRICS:
                 theirs = getattr(row, metric)
                 if pd.notna(theirs):
-                    ours = mean_sd("ours", [scored.score(record, metric) for record in group])
+                    ours = mean_sd("ours", [score(record, metric) for record in group])
                     rows.append({
                         "set": where, "method": group[0]["label"], "score": metric.upper(), "literature": theirs, **ours,
                         "difference": ours["ours"] - theirs, "seeds": len(group),
@@ -114,7 +130,7 @@ def _own_rows(records: list[dict]) -> list[dict]:
 
 def _own_cell(group: list[dict]) -> dict:
     data, seeds = group[0]["data"], f"{len(group)} seed{'s' * (len(group) > 1)}"
-    means = [tuple(mean_sd("", [scored.score(record, metric) for record in group]).values()) for metric in METRICS]
+    means = [tuple(mean_sd("", [score(record, metric) for record in group]).values()) for metric in METRICS]
     return {"means": means, "runs": f"{seeds}, {data['split']}, {data['count']:,} images"}
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pgjr_book.scored import ScoredSet
 from pgjr_book.show import numbers
 from pgjr_book.show.sets import explained, marked, set_name
 from pgjr_book.show.tables import AGAINST
-from pgjr_book.verdicts import ScoredSet
 
 Write = Callable[[object], str]
 NOT_RUN = "<p><em>Not run: this profile has no record for this table.</em></p>"
@@ -40,10 +40,12 @@ SIDED = Number(numbers.signed, numbers.unsigned)  # a difference, whose side of 
 SETTING = Number(numbers.setting, numbers.setting)
 NUMBERS = {  # columns of fractions that are not written with one decimal
     "value": SETTING,
+    "τ1": SETTING,
     "encoding, s": WHOLE,
     "training, s": WHOLE,
     "NMI difference": SIDED,
     "95 % interval": SIDED,
+    "99 % interval": SIDED,
     "difference": Number(lambda points: f"{points:+.1f}", numbers.fixed),
 }
 
@@ -125,7 +127,8 @@ def table(frame: pd.DataFrame, name: str) -> str:
 
 def marks(frame: pd.DataFrame) -> str:
     """Explain the marks of a frame's sets, as HTML."""
-    return explained(value for value in frame.get("set", ()) if isinstance(value, ScoredSet))
+    names = [name for column in ("method", "variant", "comparison") for name in frame.get(column, ())]
+    return explained((value for value in frame.get("set", ()) if isinstance(value, ScoredSet)), names)
 
 
 def csv_link(text: str, name: str) -> str:

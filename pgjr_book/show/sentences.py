@@ -3,29 +3,36 @@
 import numpy as np
 import pandas as pd
 
-from pgjr_book import verdicts
+from pgjr_book import scored, verdicts
 from pgjr_book.provenance import RulesHistory
+from pgjr_book.scored import scored_set
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set
 from pgjr_book.show.sets import marked, set_name
-from pgjr_book.verdicts import PAPER_SETS, Difference, Finding, Interaction, Race, RaceCell, scored_set
+from pgjr_book.verdicts import Cell, Finding
+from pgjr_lib.data.sets import PAPER_SETS
 
 METHODS = {"gjr": "GJR", "pgjr": "pGJR"}
-CNNS = {"small": "small ResNet", "thin": "thin ResNet", "resnet18": "ResNet-18", "resnet34": "ResNet-34"}
-ON_PAPER = {"yes": "supported", "no": "not supported"}
-ON_STAND_IN = {"yes": "seen here", "no": "not seen here"}
-NOTHING_TO_JUDGE = {  # claim -> what its test lacks where it was not run
-    1: "no pair of GJR and pGJR",
-    2: "no paired runs with and without the jigsaw",
-    3: "needs CLIP's weights and the splits of the literature",
-    4: "needs both methods on at least two sets, has {sets}",
-    5: "needs GJR and IDFD on the generated set, in order and permuted",
+CNN_NAMES = {"small": "small ResNet", "thin": "thin ResNet", "resnet18": "ResNet-18", "resnet34": "ResNet-34"}
+PRIOR_NAMES = {  # id of experiments.yaml -> how sentences call it
+    "random": "random weights", "half-trained": "the half-trained class-name prior", "class-name": "the class-name prior",
+    "imagenet-labels-64": "the ImageNet-label prior at side 64", "imagenet-labels": "the ImageNet-label prior", "clip": "CLIP",
+}  # fmt: skip
+COLUMNS = {  # of the ledger
+    "paper": "on the paper’s setting", "clip": "with CLIP, short CNN schedule", "stand-in": "on our stand-in",
+}  # fmt: skip
+VERDICTS = {  # column of the ledger -> verdict -> its words; a verdict that is not named is its own word
+    "paper": {"holds": "supported", "fails": "not supported"},
+    "clip": {"holds": "seen here", "fails": "not seen here"},
+    "stand-in": {"holds": "seen here", "fails": "not seen here"},
 }
-OBSTACLES = {  # of a race -> what evidence adds
-    "": "",
-    "still gaining": "; training still gains at its end",
-    "machines": "; not on one machine",
-    "seeds": f"; {verdicts.SEEDS_CNN} seeds are needed to decide",
+OUTCOMES = {"gain": "gain", "harm": "harm", "equivalent": "equivalent", "open": "open", None: "not finished"}
+NOTHING_TO_JUDGE = {  # claim -> what its test lacks where it was not run
+    1: "no curves of GJR and pGJR with a prior",
+    2: "no paired runs with and without the jigsaw",
+    3: "needs CLIP’s weights and the splits of the literature",
+    4: "no runs of GJR and pGJR on one set",
+    5: "no runs on the generated sets",
 }
 SETTINGS = (
     "temperature {tau1}, α {alpha}, learning rate {lr}, {epochs} epochs, K = {views}, least crop area {crop_scale}, "
@@ -36,14 +43,9 @@ SETTINGS = (
 # ---- verdicts ----
 
 
-def on_paper(finding: Finding) -> str:
-    """Word a verdict on the paper's setting."""
-    return ON_PAPER.get(finding.verdict, finding.verdict)
-
-
-def on_stand_in(finding: Finding) -> str:
-    """Word a verdict on anything less than the paper's setting."""
-    return ON_STAND_IN.get(finding.verdict, finding.verdict)
+def verdict(finding: Finding, column: str = "stand-in") -> str:
+    """Word the verdict on a claim in a column of the ledger."""
+    return VERDICTS[column].get(finding.verdict, finding.verdict)
 
 
 def evidence(number: int, finding: Finding) -> str:
@@ -52,86 +54,49 @@ def evidence(number: int, finding: Finding) -> str:
 
 
 def evidence_lines(number: int, finding: Finding) -> list[str]:
-    """Word the numbers behind the verdict on a claim, one line a comparison."""
+    """Word the numbers behind the verdict on a claim, one line a cell."""
     if finding.verdict == "not run":
-        return [NOTHING_TO_JUDGE[number].format(sets=len(finding.cells))]
-    lines = [_EVIDENCE[number](cell) for cell in finding.cells]
-    if number == 2 and {cell.variant for cell in finding.cells} != set(METHODS):
-        lines.append("the other of GJR and pGJR was not run")
-    return lines
+        return [NOTHING_TO_JUDGE[number]]
+    return [_cell(number, cell, finding.level) for cell in finding.cells]
 
 
-def _race_evidence(cell: RaceCell) -> str:
-    seconds = f"GJR takes {numbers.fixed(cell.ratio, 2)} times pGJR's seconds (median)"
-    return f"{set_name(cell.where)}: {cell.pairs} pairs, {seconds}{OBSTACLES[cell.obstacle]}"
+def place(cell: Cell) -> str:
+    """Name a cell by what it compares, its set and its prior."""
+    prior = f" with {PRIOR_NAMES[cell.comparison.prior]}" if cell.comparison.prior in PRIOR_NAMES else ""
+    where = marked(cell.where) if cell.where else cell.comparison.dataset
+    return f"{cell.comparison.name} on {where}{prior}"
 
 
-def _jigsaw_evidence(cell: Difference) -> str:
-    return f"{METHODS[cell.variant]} on {set_name(cell.where)}: {_interval(cell)} NMI points, {cell.pairs} seeds"
-
-
-def _winner_evidence(cell: Difference) -> str:
-    return f"{set_name(cell.where)}: {METHODS[cell.variant]} {_interval(cell)}"
-
-
-def _structure_evidence(cell: Interaction) -> str:
-    gains = f"the jigsaw gains {cell.ordered:+.1f} in order, {cell.permuted:+.1f} permuted"
-    return f"{gains}; interaction {_interval(cell)} NMI points, {cell.pairs} seeds"
-
-
-def _interval(cell: Difference | Interaction) -> str:
-    return f"{cell.mean:+.1f} [{cell.low:+.1f}, {cell.high:+.1f}]"
-
-
-_EVIDENCE = {1: _race_evidence, 2: _jigsaw_evidence, 4: _winner_evidence, 5: _structure_evidence}
-
-
-def observation(number: int, records: list[dict]) -> str:
-    """Say in plain words what the records of a claim show, set by set; "" where there is nothing to say."""
+def _cell(number: int, cell: Cell, level: float) -> str:
+    state = OUTCOMES[cell.outcome] if cell.outcome else f"{cell.runs} of {verdicts.SEEDS} runs, not finished"
+    state += f" ({cell.note})" if cell.note else ""
+    if not cell.interval:
+        return f"{place(cell)}: {state}"
+    interval = cell.interval(level)
     if number == 1:
-        races: dict = {}
-        for race in verdicts.convergence(records):
-            races.setdefault(race.where, []).append(race)
-        return " ".join(_race(marked(where), group) for where, group in races.items())
-    if number == 2:
-        cells = {contrast.variant: verdicts.differences(records, contrast) for contrast in verdicts.JIGSAW}
-        sides = {METHODS[variant]: _sides(group, "gains", "loses", "does not gain") for variant, group in cells.items()}
-        return " ".join(f"With the jigsaw {method} {words}." for method, words in sides.items() if words)
-    if number == 4:
-        ahead = verdicts.judge_winner(records).cells
-        return f"pGJR {_sides(ahead, 'is ahead', 'is behind', 'is not ahead')}." if len(ahead) > 1 else ""
-    if number == 5 and (finding := verdicts.judge_structure(records)).verdict != "not run":
-        words = evidence(5, finding)
-        return f"{words[0].upper()}{words[1:]}. The claim expects an interaction above zero."
-    return ""
+        mean, low, high = (numbers.fixed(np.exp(value), 2) for value in interval)
+        return f"{place(cell)}: GJR takes {mean} [{low}, {high}] times pGJR’s seconds; {state}"
+    mean, low, high = (f"{value:+.1f}" for value in interval)
+    others = _others(cell)
+    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {state}{others}"
 
 
-def _race(name: str, races: list[Race]) -> str:
-    def median(part: str) -> float:
-        return float(np.median([getattr(race, part) for race in races]))
-
-    return (
-        f"On {name} the target is {100 * median('target'):.0f} NMI points, nearly the lower of the two final scores. pGJR reaches "
-        f"it {_after(median('pgjr_epoch'))}, at {median('pgjr_seconds'):.0f} s with the encoding of all views. GJR reaches it "
-        f"{_after(median('gjr_epoch'))}, at {median('gjr_seconds'):.0f} s (medians over seeds)."
-    )
+def _others(cell: Cell) -> str:
+    """Say where ACC or ARI have another outcome than NMI."""
+    different = [f"{metric.upper()} says {OUTCOMES[found]}" for metric, found in cell.others.items() if found != cell.outcome]
+    return f", but {' and '.join(different)}" if different else ""
 
 
-def _after(epochs: float) -> str:
-    return f"after {epochs:g} epochs" if epochs else "before any training"
-
-
-def _sides(cells, above: str, below: str, small: str) -> str:
-    """Name sets by their verdict: above zero, wholly below it, at most a margin above it, or open."""
-    sides: dict[str, list[str]] = {above: [], below: [], small: [], "is open": []}
-    for cell in cells:
-        side = {"yes": above, "no": below if cell.high < 0 else small}.get(cell.verdict, "is open")
-        sides[side].append(marked(cell.where))
-    return ", ".join(f"{side} on {_listed(names)}" for side, names in sides.items() if names)
-
-
-def _listed(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if names[1:] else names[0]
+def summary(finding: Finding) -> str:
+    """Say for which cells a claim has which outcome; "" where nothing was run."""
+    if finding.verdict == "not run":
+        return ""
+    sides: dict[str, list[str]] = {}
+    for cell in finding.cells:
+        sides.setdefault(OUTCOMES[cell.outcome], []).append(place(cell))
+    parts = [f"{outcome}: {'; '.join(names)}" for outcome, names in sides.items()]
+    text = ". ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 # ---- tables ----
@@ -171,17 +136,12 @@ def against_prior(table: pd.DataFrame) -> str:
 
 
 def ends(table: pd.DataFrame) -> str:
-    """Word :func:`tables.ends`: from where to where pGJR and GJR go, set by set; "not run" without rows."""
-    by_name: dict[str, dict[str, str]] = {}
+    """Word :func:`tables.ends`: from where to where each method goes, set by set; "not run" without rows."""
+    by_name: dict[str, list[str]] = {}
     for row in table.to_dict("records"):
         start, end = (numbers.mean_sd(row[name], row[f"{name} sd"]) for name in ("NMI at the start", "NMI at the end"))
-        by_name.setdefault(set_name(row["set"]), {})[row["variant"]] = f"from {start} to {end}"
-    parts = [
-        f"on {name} pGJR goes {ways['pgjr']}, GJR {ways['gjr']}"
-        for name, ways in by_name.items()
-        if set(METHODS) <= set(ways)
-    ]
-    return "; ".join(parts) or "not run"
+        by_name.setdefault(set_name(row["set"]), []).append(f"{row['method']} goes from {start} to {end}")
+    return "; ".join(f"on {name} {', '.join(ways)}" for name, ways in by_name.items()) or "not run"
 
 
 # ---- settings and runs ----
@@ -206,7 +166,7 @@ def only_one_cnn(records: list[dict]) -> str:
     run = {record["config"]["backbone"] for record in records}
     if len(run) != 1:
         return ""
-    return f"Only the {CNNS[run.pop()]} was run, so it stays open whether the effect depends on the CNN."
+    return f"Only the {CNN_NAMES[run.pop()]} was run, so it stays open whether the effect depends on the CNN."
 
 
 def rules(history: RulesHistory, name: str) -> str:

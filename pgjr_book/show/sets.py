@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable
 
-from pgjr_book.verdicts import ScoredSet, scored_set
+from pgjr_book.scored import ScoredSet, scored_set
 from pgjr_lib.data.sets import MARKS, PAPER_SETS, SETS
 
 
@@ -13,13 +13,19 @@ def mark(dataset: str) -> str:
 
 
 EARLIER = "°"
-SIGNS = {**MARKS, EARLIER: "made by earlier code, whose numbers this code need not give again."}
+SOURCE_SEEN = "¶"
+SIGNS = {
+    **MARKS,
+    EARLIER: "made by earlier code, whose numbers this code need not give again.",
+    SOURCE_SEEN: "the prior was trained with labels of ImageNet, which these images come from.",
+}
 
 
 def plain_name(where: ScoredSet) -> str:
-    """Name a set with its split, "cifar10 (test)". A set outside the paper that is used whole needs no split."""
-    whole = where.split == "all" and where.dataset not in PAPER_SETS
-    return where.dataset if whole else f"{where.dataset} ({where.split})"
+    """Name a set with its split and folds, "cifar10 (test)". A set outside the paper that is used whole needs no split."""
+    part = [] if where.split == "all" and where.dataset not in PAPER_SETS else [where.split]
+    part += [f"folds of {where.folds:,}"] if where.folds else []
+    return f"{where.dataset} ({', '.join(part)})" if part else where.dataset
 
 
 def set_name(where: ScoredSet) -> str:
@@ -32,9 +38,18 @@ def marked(where: ScoredSet) -> str:
     return f"{set_name(where)} {mark(where.dataset)}".rstrip()
 
 
-def explained(places: Iterable[ScoredSet]) -> str:
-    """Explain the marks of some sets, as HTML."""
+def method_name(record: dict) -> str:
+    """Return the label of a record's variant, with "¶" where its prior saw labels of what the images come from."""
+    info, weights = SETS.get(record["config"]["dataset"]), record.get("weights") or {}
+    source = info.images_from if info else ""
+    seen = source and weights.get("supervision", "").startswith(source)
+    return f"{record['label']} {SOURCE_SEEN}" if seen else record["label"]
+
+
+def explained(places: Iterable[ScoredSet], names: Iterable[str] = ()) -> str:
+    """Explain the marks of some sets, and of the names of some methods, as HTML."""
     used = {sign for where in places for sign in (mark(where.dataset), EARLIER if where.earlier else "")}
+    used |= {SOURCE_SEEN for name in names if SOURCE_SEEN in str(name)}
     return "".join(f"<p>{sign} {html.escape(words)}</p>" for sign, words in SIGNS.items() if sign in used)
 
 

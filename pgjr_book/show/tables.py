@@ -8,11 +8,12 @@ A column "set" holds a :class:`pgjr_book.scored.ScoredSet`. Without records a fr
 import numpy as np
 import pandas as pd
 
-from pgjr_book import verdicts
+from pgjr_book import scored, verdicts
 from pgjr_book.run_config import digest
+from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
-from pgjr_book.show.sentences import evidence, on_paper, on_stand_in
-from pgjr_book.show.sets import class_names
+from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, evidence, place, verdict
+from pgjr_book.show.sets import class_names, method_name
 from pgjr_book.stats import LEVEL, paired_interval
 from pgjr_lib.data.sets import SETS
 
@@ -44,14 +45,14 @@ def components(records: list[dict]) -> pd.DataFrame:
     """
     rows = []
     for (where, _), group in by_set_and_variant(records).items():
-        for features, name in {"plain": group[0]["label"], **ALSO_SCORED}.items():
-            scored = [record["scores"][features] for record in group if features in record["scores"]]
-            if scored:
+        for features, name in {"plain": method_name(group[0]), **ALSO_SCORED}.items():
+            runs = [record["scores"][features] for record in group if features in record["scores"]]
+            if runs:
                 row = {"set": where, "variant": name}
                 for metric in METRICS:
-                    row |= mean_sd(metric.upper(), [100 * np.mean(run[metric]) for run in scored])
-                spread = float(np.mean([100 * np.std(run["nmi"], ddof=1) for run in scored]))
-                rows.append({**row, "k-means sd (NMI)": spread, "seeds": len(scored)})
+                    row |= mean_sd(metric.upper(), [100 * np.mean(run[metric]) for run in runs])
+                spread = float(np.mean([100 * np.std(run["nmi"], ddof=1) for run in runs]))
+                rows.append({**row, "k-means sd (NMI)": spread, "seeds": len(runs)})
     return pd.DataFrame(rows)
 
 
@@ -178,7 +179,7 @@ def costs(records: list[dict]) -> pd.DataFrame:
     """
     rows = []
     for (where, _), group in by_set_and_variant(records).items():
-        row = {"set": where, "method": group[0]["label"], **scores(group)}
+        row = {"set": where, "method": method_name(group[0]), **scores(group)}
         for name, part in (("encoding, s", "extract_s"), ("training, s", "train_s")):
             row[name] = float(np.mean([record["timings"][part] for record in group]))
         rows.append({**row, "device": group[0]["provenance"]["device"], "seeds": len(group)})
@@ -202,44 +203,134 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]], corrected:
             differences = [scored.score(a) - scored.score(b) for a, b in both]
             if len(differences) > 1:
                 mean, low, high = paired_interval(differences, level)
-                comparison = f"{both[0][0]['label']} − {both[0][1]['label']}"
+                comparison = f"{method_name(both[0][0])} − {method_name(both[0][1])}"
                 rows.append({"set": where, "comparison": comparison, "NMI difference": mean, "95 % interval low": low,
                              "95 % interval high": high, "pairs": len(differences)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def against_prior(records: list[dict]) -> pd.DataFrame:
-    """Tabulate pGJR beside k-means on its prior and on the prior's mean over views, on the sets that have both."""
+    """Tabulate pGJR beside k-means on its prior and on the prior's mean over views, where both were run."""
     rows = []
     for where, group in by_set(records).items():
         variants = by_variant(group)
-        prior, head = variants.get("prior"), variants.get("pgjr")
-        if prior and head:
-            for runs, features, name in ((head, "plain", "pGJR"), (prior, "plain", "k-means on the prior"),
-                                         (prior, "view_mean", "on its mean over views")):  # fmt: skip
-                scored = [record["scores"][features] for record in runs if features in record["scores"]]
-                if scored:
-                    nmi, acc = (mean_sd(m.upper(), [100 * np.mean(run[m]) for run in scored]) for m in ("nmi", "acc"))
+        for variant, head in variants.items():
+            own = variant.removesuffix("pgjr")  # "" or "<prior>/"
+            prior = variants.get(f"{own}prior")
+            if own == variant or prior is None:
+                continue
+            for runs, features, name in ((head, "plain", method_name(head[0])), (prior, "plain", method_name(prior[0])),
+                                         (prior, "view_mean", f"{method_name(prior[0])} on its mean over views")):  # fmt: skip
+                parts = [record["scores"][features] for record in runs if features in record["scores"]]
+                if parts:
+                    nmi, acc = (mean_sd(m.upper(), [100 * np.mean(run[m]) for run in parts]) for m in ("nmi", "acc"))
                     rows.append({"set": where, "features": name, **nmi, **acc})
     return pd.DataFrame(rows)
 
 
-def convergence(records: list[dict]) -> pd.DataFrame:
-    """Tabulate claim 1's numbers, one row a pair of runs."""
-    rows = [{"set": race.where, "seed": race.seed, "NMI to reach": 100 * race.target,
-             "GJR epochs": race.gjr_epoch, "GJR seconds": race.gjr_seconds,
-             "pGJR epochs": race.pgjr_epoch, "pGJR seconds": race.pgjr_seconds, "still gaining": race.still_gaining}
-            for race in verdicts.convergence(records)]  # fmt: skip
+STEPS = {  # of a head, from k-means on the prior on: name -> (variant, baseline), for each temperature
+    "linear head": ("linear-{tau1}", "prior"),
+    "embedding map": ("embedding-off-{tau1}", "linear-{tau1}"),
+    "jigsaw on the embedding map": ("embedding-{tau1}", "embedding-off-{tau1}"),
+    "spatial map": ("spatial-off-{tau1}", "linear-{tau1}"),
+    "jigsaw on the spatial map": ("spatial-{tau1}", "spatial-off-{tau1}"),
+}
+
+
+def strength(records: list[dict]) -> pd.DataFrame:
+    """Tabulate what each part of a head adds to its prior, paired by fold, beside the prior's own score.
+
+    Returns:
+        One row a set, prior, temperature "τ1" and "part": "NMI of the prior", and the difference that the part makes.
+    """
+    rows = []
+    for where, group in by_set(records).items():
+        variants = by_variant(group)
+        for name in [variant for variant in variants if variant.endswith("/prior")]:
+            prior = name.removesuffix("/prior")
+            own = float(np.mean([scored.score(record) for record in variants[name]]))
+            for tau1 in (0.1, 1.0):
+                for part, (first, second) in STEPS.items():
+                    both = verdicts.pairs(group, *(f"{prior}/{v.format(tau1=numbers.setting(tau1))}" for v in (first, second))).get(where, [])
+                    differences = [scored.score(a) - scored.score(b) for a, b in both]
+                    if len(differences) > 1:
+                        mean, low, high = paired_interval(differences)
+                        rows.append({"set": where, "prior": PRIOR_NAMES[prior], "NMI of the prior": own, "τ1": tau1, "part": part,
+                                     "NMI difference": mean, "95 % interval low": low, "95 % interval high": high,
+                                     "pairs": len(differences)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def ledger(records: dict[str, list[dict]]) -> pd.DataFrame:
-    """Tabulate the claims with their verdicts and the evidence in words, from the records of each experiment."""
-    rows = verdicts.ledger(records)
+def races(records: verdicts.Records) -> pd.DataFrame:
+    """Tabulate claim 1's numbers: one row a set, method and target, medians over seeds.
+
+    Args:
+        records: of the experiments ``convergence`` and ``timing``.
+
+    Returns:
+        "target" names a share of the method's own end or of GJR's; "seconds" is NaN where nothing was timed alone;
+        "never" and "before training" count the seeds that never got there, or were there before training.
+    """
+    rows = []
+    for where, group in by_set(records["convergence"]).items():
+        variants, gjr_end = by_variant(group), None
+        if "gjr" in variants and not where.earlier:
+            gjr_end = float(np.mean(list(verdicts.race(records, "gjr", where.dataset).ends.values()) or [np.nan]))
+        for variant, runs in variants.items():
+            race = verdicts.race(records, variant, where.dataset, gjr_end)
+            for share, whose in race.epochs if race.ends else ():
+                epochs, seconds = race.epochs[share, whose], race.seconds[share, whose]
+                rows.append({
+                    "set": where, "method": method_name(runs[0]),
+                    **mean_sd("NMI at the end", [100 * value for value in race.ends.values()]),
+                    "target": f"{share:.0%} of {'its own end' if whose == 'own' else 'GJR’s end'}",
+                    "epochs": float(np.median(list(epochs.values()))),
+                    "seconds": float(np.median(list(seconds.values()))) if seconds else float("nan"),
+                    "never": race.censored[share, whose], "before training": race.before_training[share, whose],
+                    "seeds": len(epochs),
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def cells(finding: verdicts.Finding) -> pd.DataFrame:
+    """Tabulate the cells of a claim: the difference in NMI points with its interval, and the outcomes for all metrics."""
+    rows = []
+    for cell in finding.cells:
+        interval = cell.interval(finding.level) if cell.interval else (float("nan"),) * 3
+        level = f"{100 * finding.level:g} % interval"
+        rows.append({
+            "set": cell.where, "comparison": place(cell), "NMI difference": interval[0], f"{level} low": interval[1],
+            f"{level} high": interval[2], "outcome": OUTCOMES[cell.outcome],
+            **{f"by {metric.upper()}": OUTCOMES[found] for metric, found in cell.others.items()}, "runs": cell.runs,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def attribution(records: verdicts.Records, controls: dict[str, str]) -> pd.DataFrame:
+    """Tabulate, for every comparison of claim 2 on our stand-ins, the learned jigsaw minus each control.
+
+    Args:
+        records: of the experiments ``attribution`` and ``heads``.
+        controls: variant -> its name in a word.
+    """
+    rows = []
+    for gain, control, comparison in verdicts.attributions("stand-in", controls):
+        cell = verdicts.cell(records, comparison)
+        if cell.interval:
+            mean, low, high = cell.interval(LEVEL)
+            rows.append({
+                "set": cell.where, "comparison": f"{place(verdicts.cell(records, gain))}: learned − {controls[control]}", "NMI difference": mean,
+                "95 % interval low": low, "95 % interval high": high, "outcome": OUTCOMES[cell.outcome], "runs": cell.runs,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def ledger(records: verdicts.Records, literature: list[verdicts.Published]) -> pd.DataFrame:
+    """Tabulate the claims with their verdicts in every column and the evidence in words."""
+    rows = verdicts.ledger(records, literature)
+    columns = {name: [verdict(row.findings[column], column) for row in rows] for column, name in COLUMNS.items()}
     return pd.DataFrame({
-        "claim": [f"{row.claim.number}. {row.claim.statement}" for row in rows],
-        "on the paper’s setting": [on_paper(row.paper) for row in rows],
-        "on our stand-in": [on_stand_in(row.stand_in) for row in rows],
+        "claim": [f"{row.claim.number}. {row.claim.statement}" for row in rows], **columns,
         "evidence": [evidence(row.claim.number, row.evidence) for row in rows],
     })  # fmt: skip
 

@@ -44,11 +44,13 @@ def test_unknown_profile_and_experiment_are_named(manifest):
         experiment(load_manifest(), "embedded", "nothing")
 
 
-def test_a_run_of_two_experiments_belongs_to_the_timed_one(manifest):
+def test_a_run_of_two_experiments_belongs_to_one_of_them(manifest):
     manifest()
     plan = make.plan("embedded").experiments
-    assert plan["convergence"].experiment.timed and len(plan["convergence"].own) == 9
-    assert not set(plan["main"].own) & set(plan["convergence"].own)
+    assert plan["timing"].experiment.timed and len(plan["timing"].own) == 3
+    shared = set(plan["main"].paths.values()) & set(plan["attribution"].paths.values())
+    owners = [name for path in shared for name, entry in plan.items() if path in entry.own]
+    assert shared and len(owners) == len(shared)
     assert list(plan) == list(load_manifest().experiments)
 
 
@@ -165,7 +167,7 @@ def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp
     fields = run.model_dump(exclude_defaults=True, exclude={"dataset", "split", "limit"})
 
     def only_tiny(raw):
-        raw["experiments"] = {"one": {"item": "F4", "title": "t", "variants": {"gjr": {"label": "GJR", "run": fields}}}}
+        raw["experiments"] = {"one": {"item": "F4", "title": "t", "first_seed": 0, "variants": {"gjr": {"label": "GJR", "run": fields}}}}
         raw["notebooks"] = {"figure-4": ["one"]}
         raw["profiles"]["embedded"] |= {"sets": {"digits": {"split": "all", "limit": 96}}, "seeds": {"cnn": 1},
                                         "common": {}, "methods": {}}  # fmt: skip
@@ -252,7 +254,7 @@ def test_every_experiment_is_read_by_a_notebook():
     read = {name for notebook in manifest.notebooks for name in manifest.reads(notebook)}
     assert read == set(manifest.experiments)
     assert manifest.reads("ledger") == manifest.reads("table-1") == list(manifest.experiments)
-    assert manifest.reads("table-6") == ["priors", "clip_priors", "more_views"] and manifest.reads("figure-1") == []
+    assert manifest.reads("table-6") == ["winner", "strength", "clip_priors", "more_views"] and manifest.reads("figure-1") == []
     with pytest.raises(PGJRError, match="no notebook 'figure-9'"):
         manifest.reads("figure-9")
 

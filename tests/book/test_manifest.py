@@ -11,7 +11,7 @@ from pgjr_lib.errors import PGJRError
     ("edit", "sentence"),
     [
         (lambda m: m.update(profile={}), r"unknown key profile: did you mean profiles\?"),
-        (lambda m: m["methods"]["gjr"].update(epoch=3), r"gjr .profile \w+.: unknown key epoch: did you mean epochs"),
+        (lambda m: m["methods"]["gjr"].update(epoch=3), r"profile \w+.: unknown key epoch: did you mean epochs"),
         (lambda m: m["methods"]["pgjr"].update(tau1="sharp"), r"tau1 is 'sharp', but"),
         (lambda m: m["methods"]["gjr"].update(epochs=2.5), r"epochs is 2.5, but"),
         (lambda m: m["profiles"]["embedded"]["seeds"].update(head=True), r"seeds.head is True, but"),
@@ -21,7 +21,7 @@ from pgjr_lib.errors import PGJRError
         (lambda m: m["methods"]["pgjr"].update(beta=1.0), r"beta=1.0 weights the jigsaw's own loss, but this run has no"),
         (lambda m: m["profiles"]["published"].update(records=["local2"]), r"no profile 'local2'"),
         (lambda m: m["experiments"]["convergence"].update(sets={"paper": ["mnist"]}), r"names mnist, which profile paper"),
-        (lambda m: m["experiments"]["components"]["variants"]["gjr"]["run"].update(jigsaw="maybe"), r"jigsaw is 'maybe', but"),
+        (lambda m: m["experiments"]["attribution"]["variants"]["frozen"]["run"].update(jigsaw="maybe"), r"jigsaw is 'maybe', but"),
         (lambda m: m["experiments"]["main"]["sets"].update(locl=["digits"]), r"main: .*no profile 'locl': did you mean local"),
         (lambda m: m["experiments"]["main"].update(seeds={"gpo": 1}), r"main: .*no profile 'gpo': did you mean gpu"),
         (lambda m: m["profiles"]["published"].update(records=["published"]), r"published renders records itself"),
@@ -61,7 +61,8 @@ def test_the_manifest_reads_1e_3_as_a_number_and_refuses_a_key_that_stands_twice
 def test_only_the_first_seed_records_more_and_an_experiment_may_have_its_own_seeds(manifest):
     edited = manifest(lambda raw: raw["experiments"]["convergence"].update(seeds={"embedded": 2}))
     runs = variant_runs(edited, "embedded", "convergence")
-    assert {(run.variant, run.config.seed) for run in runs if run.config.snapshots} == {("idfd", 0), ("gjr", 0), ("pgjr", 0)}
+    first = {("idfd", 100), ("gjr", 100), ("class-name/pgjr", 100)}
+    assert {(run.variant, run.config.seed) for run in runs if run.config.snapshots} == first
     assert len(runs) == 6
 
 
@@ -85,3 +86,22 @@ def test_a_split_that_a_set_does_not_have_is_refused(dataset, split, sentence):
     with pytest.raises(PGJRError, match=sentence):
         validated(RunConfig, {"method": "pixels", "dataset": dataset, "split": split, "image_size": 8}, "train")
     assert validated(RunConfig, {"method": "pixels", "dataset": dataset, "split": "all"}, "train").split == "all"
+
+
+def test_a_variant_with_priors_stands_for_one_with_each_prior_of_the_profile(manifest):
+    runs = {run.variant: run for run in variant_runs(load_manifest(), "local", "heads")}
+    weak, strong = runs["class-name/pgjr"], runs["imagenet-labels/pgjr"]
+    assert weak.label == "pGJR, class-name prior" and strong.config.prior == "imagenet-labels" and strong.config.map_side == 4
+    assert "clip/pgjr" not in runs and "clip/pgjr" in {run.variant for run in variant_runs(load_manifest(), "paper", "heads")}
+    with pytest.raises(PGJRError, match=r"experiments.heads.variants.off: there is no prior 'clop': did you mean clip"):
+        manifest(lambda raw: raw["experiments"]["heads"]["variants"]["off"].update(priors=["clop"]))
+    with pytest.raises(PGJRError, match=r"profiles.local.priors: there is no prior 'clop'"):
+        manifest(lambda raw: raw["profiles"]["local"]["priors"].append("clop"))
+
+
+def test_every_seed_of_a_set_in_folds_sees_another_fold():
+    runs = [run.config for run in variant_runs(load_manifest(), "local", "heads") if run.config.dataset == "cifar10"]
+    assert {(run.seed, run.fold) for run in runs} == {(seed, seed - 100) for seed in range(100, 110)}
+    assert {run.limit for run in runs} == {5000} and {run.split for run in runs} == {"train"}
+    baseline = [run for run in runs if run.method == "prior"]
+    assert len({run.hash() for run in baseline}) == len(baseline)  # k-means on the prior has a run a fold, too

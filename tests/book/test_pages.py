@@ -12,9 +12,11 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from pgjr_book import races, stats, verdicts
 from pgjr_book.execution import notebook_parameters
 from pgjr_book.manifest import load_manifest
 from pgjr_book.toc import toc_notebooks
@@ -90,7 +92,20 @@ def test_the_profiles_of_the_reproduce_page_are_those_of_the_manifest():
 # ---- what pages say ----
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_study_plan_states_the_rules_of_the_code():
+    plan = text("plan.md")
+    for rule in (
+        f"the {100 * stats.EQUIVALENCE_LEVEL:g} % interval of the difference lies within the margin",
+        f"the {100 * stats.LEVEL:g} % interval lies above zero",
+        f"±{verdicts.MARGIN_HEAD:g} points for heads and ±{verdicts.MARGIN_CNN:g} point for CNNs",
+        f"seeds below {verdicts.FIRST_SEED}",
+        f"{100 * races.SHARES[-1]:g} % of a method’s own end",
+        f"A ratio within {100 * (np.exp(verdicts.MARGIN_RATIO) - 1):.0f} % of one",
+    ):
+        assert rule in plan, rule
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "plan"], ids=lambda path: path.stem)
 def test_prose_holds_no_result(page):
     assert not re.findall(r"\d+\.\d+|\d+ ?%", prose(page.read_text()))
 

@@ -50,7 +50,7 @@ def clone(tmp_path_factory):
         entry["seeds"] = {"paper": 1, "published": 1}
         for variant in entry["variants"].values():
             variant["run"] |= {extra: 1 for extra in ("landscape", "snapshots") if extra in variant["run"]}
-    manifest["experiments"]["components"]["seeds"] = {"paper": 2}
+    manifest["experiments"]["heads"]["seeds"] = {"paper": 2}
     few = {"sensitivity": ("start", "tau1-2", "map-embedding"), "gjr_temperature": ("gjr-tau1-1", "gjr-tau1-2"),
            "places": ("idfd", "layer4")}  # fmt: skip
     for name, kept in few.items():
@@ -98,7 +98,7 @@ def test_the_paper_profile_runs_from_images_to_book(clone):
     assert {record["config"]["method"] for record in records} == {"pixels", "prior", "pgjr", "idfd", "gjr"}
     # the priors of clip_priors cannot be had here, which leaves that experiment out and nothing else
     priors = {r["weights"]["name"] for r in records if r["config"]["method"] == "pgjr"}
-    assert priors == {"ViT-B-32-quickgelu/openai", "random:ViT-B-32-quickgelu/openai"}
+    assert priors == {"ViT-B-32-quickgelu/openai"}
     page = (folder / "build" / "paper" / "html" / "notebooks" / "table-2.html").read_text()
     assert all(name in page for name in PAPER)
 
@@ -110,12 +110,12 @@ def test_the_paper_profile_runs_from_images_to_book(clone):
 def test_a_changed_experiment_reruns_only_what_hangs_on_it(clone):
     folder, environment = clone
     manifest = yaml.safe_load((folder / "experiments.yaml").read_text())
-    manifest["experiments"]["components"]["variants"]["pgjr-frozen"]["run"]["tau1"] = 0.2
+    manifest["experiments"]["heads"]["variants"]["frozen"]["run"]["tau1"] = 0.2
     (folder / "experiments.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
     done = snakemake(folder, environment, "--dry-run")
     output = done.stdout + done.stderr
-    own = "computing the missing runs of components"
-    for job in (own, "executing table-5", "executing figure-7", "executing ledger", "building the book"):
+    own = "computing the missing runs of heads"
+    for job in (own, "executing table-5", "executing ledger", "building the book"):
         assert job in output
     for job in ("runs of main", "runs of convergence", "executing figure-4", "executing table-2", "encoding"):
         assert job not in output

@@ -16,55 +16,29 @@ FIRST = verdicts.FIRST_SEED
 
 @pytest.fixture
 def side(synthetic):
-    """A function: ten records of a variant around a mean, with pairs that share their noise."""
-
-    def make(variant, mean, dataset="cifar10", method="gjr", count=10, first=FIRST, noise=0.1, **fields):
-        rng = np.random.default_rng(sum(map(ord, variant)))
-        prior = {"prior": "class-name"} if method in ("pgjr", "prior") else {"backbone": "small"}
-        return [
-            synthetic.record(method, first + i, mean + i % 3 + noise * rng.normal(), dataset, variant=variant, **{"split": "test", **prior, **fields})
-            for i in range(count)
-        ]  # fmt: skip
-
-    return make
-
-
-def jigsaw(side, gain, sets=("cifar10", "stl10"), **fields):
-    return [r for s in sets for v, m in (("idfd", 20), ("gjr", 20 + gain)) for r in side(v, m, s, **fields)]
-
-
-def heads(side, gain, prior="class-name", sets=("cifar10", "stl10")):
-    folds = {"cifar10": {"split": "train", "limit": 5000}}
-    records = [
-        r for s in sets for v, m in (("off", 40), ("pgjr", 40 + gain))
-        for r in side(f"{prior}/{v}", m, s, "pgjr", **folds.get(s, {}))
-    ]  # fmt: skip
-    for record in records:
-        if record["config"]["dataset"] == "cifar10":
-            record["config"]["fold"] = record["config"]["seed"] % 10
-    return records
+    return synthetic.side
 
 
 PLAN = Comparison("", "attribution", "gjr", "idfd", "cifar10", "", verdicts.MARGIN_CNN)
 
 
 @pytest.mark.parametrize(("gain", "found"), [(3, "gain"), (-3, "harm"), (0.2, "equivalent")])
-def test_a_cell_has_the_outcome_of_its_differences(side, gain, found):
-    cell = verdicts.cell({"attribution": jigsaw(side, gain)}, PLAN)
+def test_a_cell_has_the_outcome_of_its_differences(synthetic, gain, found):
+    cell = verdicts.cell({"attribution": synthetic.jigsaw(gain)}, PLAN)
     assert cell.outcome == found and cell.runs == 10 and cell.where == ScoredSet("cifar10", "test")
     assert cell.interval(0.95).mean == pytest.approx(gain, abs=0.2) and cell.others == {"acc": found, "ari": found}
 
 
-def test_nothing_is_decided_before_all_planned_seeds_have_landed(side):
-    for records in (jigsaw(side, 3)[:-1], jigsaw(side, 3, first=0), []):
+def test_nothing_is_decided_before_all_planned_seeds_have_landed(synthetic):
+    for records in (synthetic.jigsaw(3)[:-1], synthetic.jigsaw(3, first=0), []):
         cell = verdicts.cell({"attribution": records}, Comparison("", "attribution", "gjr", "idfd", "stl10"))
         assert cell.outcome is None
-    old = [{**record, "results_version": RESULTS_VERSION - 1} for record in jigsaw(side, 3)]
+    old = [{**record, "results_version": RESULTS_VERSION - 1} for record in synthetic.jigsaw(3)]
     assert verdicts.cell({"attribution": old}, PLAN).runs == 0  # what earlier code made decides nothing
 
 
-def test_two_records_of_one_run_are_refused_with_both_names(side):
-    records = jigsaw(side, 3)
+def test_two_records_of_one_run_are_refused_with_both_names(synthetic):
+    records = synthetic.jigsaw(3)
     twin = {**records[0], "key": "twin"}
     with pytest.raises(PGJRError, match=re.escape(f"{records[0]['key']} and twin both claim variant idfd")):
         verdicts.cell({"attribution": [*records, twin]}, PLAN)
@@ -76,23 +50,23 @@ def test_two_records_of_one_run_are_refused_with_both_names(side):
         ((3, 3, 3), "holds"), ((0, -3, 0), "fails"), ((3, -3, 3), "mixed"), ((3, 0, 3), "mixed"), ((0, 0, 0), "fails"),
     ],
 )  # fmt: skip
-def test_claim_2_needs_every_cell(side, gains, expected):
+def test_claim_2_needs_every_cell(synthetic, gains, expected):
     cnn, weak, strong = gains
-    records = {"attribution": jigsaw(side, cnn), "heads": heads(side, weak) + heads(side, strong, "imagenet-labels", ("cifar10",))}
+    records = {"attribution": synthetic.jigsaw(cnn), "heads": synthetic.heads(weak) + synthetic.heads(strong, "imagenet-labels", ("cifar10",))}
     finding = verdicts.ledger(records)[1].findings["stand-in"]
     assert finding.verdict == expected and len(finding.cells) == 5
     assert finding.level == (0.99 if expected == "mixed" else 0.95)
     assert finding.cells[2].where == ScoredSet("cifar10", "train", 5000)
 
 
-def test_a_claim_with_an_unfinished_or_open_cell_is_open(side):
-    records = {"attribution": jigsaw(side, 3), "heads": heads(side, 3)}
+def test_a_claim_with_an_unfinished_or_open_cell_is_open(synthetic):
+    records = {"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(3)}
     assert verdicts.ledger(records)[1].findings["stand-in"].verdict == "open"
-    noisy = heads(side, 3) + heads(side, 0.6, "imagenet-labels", ("cifar10",))
+    noisy = synthetic.heads(3) + synthetic.heads(0.6, "imagenet-labels", ("cifar10",))
     for i, record in enumerate(noisy):
         if record["variant"] == "imagenet-labels/pgjr":
             record["scores"]["plain"]["nmi"] = [value + 0.03 * (-1) ** i for value in record["scores"]["plain"]["nmi"]]
-    finding = verdicts.ledger({"attribution": jigsaw(side, 3), "heads": noisy})[1].findings["stand-in"]
+    finding = verdicts.ledger({"attribution": synthetic.jigsaw(3), "heads": noisy})[1].findings["stand-in"]
     assert finding.cells[-1].outcome == "open" and finding.verdict == "open"
     assert verdicts.ledger({})[1].findings["stand-in"].verdict == "not run"
 
@@ -100,30 +74,12 @@ def test_a_claim_with_an_unfinished_or_open_cell_is_open(side):
 # ---- claim 1 ----
 
 
-def race(synthetic, gjr_epochs, pgjr_epochs, gjr_end=0.3, pgjr_end=0.5, gjr_s=10.0, pgjr_s=1.0, extract=5.0, count=10):
-    """GJR and pGJR that rise to their ends in so many epochs."""
-
-    def records(variant, method, epochs, end, step, extract_s, fields):
-        runs = []
-        for seed in range(FIRST, FIRST + count):
-            rise = epochs + seed % 2
-            curve = [(e, e * step, end * min(1, (e + 1e-9) / rise)) for e in range(16)]
-            runs.append(synthetic.record(method, seed, 100 * end, "cifar10", curve, variant=variant, split="test", **fields))
-        timed = synthetic.record(method, FIRST, 1, "cifar10", [(e, e * step, 0.1) for e in range(4)], extract_s, variant=variant, split="test", **fields)
-        timed["timings"] |= {"alone": True, "plain_s": extract_s / 5}
-        return runs, timed
-
-    gjr, gjr_timed = records("gjr", "gjr", gjr_epochs, gjr_end, gjr_s, 0.0, {"backbone": "small"})
-    pgjr, pgjr_timed = records("class-name/pgjr", "pgjr", pgjr_epochs, pgjr_end, pgjr_s, extract, {"prior": "class-name"})
-    return {"convergence": gjr + pgjr, "timing": [gjr_timed, pgjr_timed]}
-
-
 def first_cell(records):
     return verdicts.ledger(records)[0].findings["stand-in"].cells[0]
 
 
 def test_the_race_counts_epochs_times_the_timed_epoch_and_the_encodings(synthetic):
-    records = race(synthetic, 10, 4)
+    records = synthetic.race(10, 4)
     found = verdicts.race(records, "class-name/pgjr", "cifar10", 0.3)
     assert found.seconds[0.95, "own"][FIRST] == 4 * 1.0 + 5.0 and found.epochs[0.5, "own"][FIRST] == 2
     assert found.seconds[0.95, "gjr"][FIRST] == 3 + 5.0  # 0.285 of 0.5 at epoch 3
@@ -132,24 +88,24 @@ def test_the_race_counts_epochs_times_the_timed_epoch_and_the_encodings(syntheti
 
 
 def test_the_race_the_other_way_and_a_prior_that_ends_below(synthetic):
-    assert first_cell(race(synthetic, 3, 12, gjr_s=1.0, pgjr_s=10.0)).outcome == "harm"
-    low = first_cell(race(synthetic, 10, 4, gjr_end=0.5, pgjr_end=0.3))
+    assert first_cell(synthetic.race(3, 12, gjr_s=1.0, pgjr_s=10.0)).outcome == "harm"
+    low = first_cell(synthetic.race(10, 4, gjr_end=0.5, pgjr_end=0.3))
     assert low.outcome == "harm" and low.note == "pGJR ends below GJR"
 
 
 def test_a_race_without_clocks_on_two_machines_or_without_arrival_decides_nothing(synthetic):
-    records = race(synthetic, 10, 4)
+    records = synthetic.race(10, 4)
     assert first_cell({**records, "timing": []}).outcome is None
-    moved = race(synthetic, 10, 4)
+    moved = synthetic.race(10, 4)
     moved["timing"][0]["provenance"]["host_cpu"] = "y"
     assert (first_cell(moved).outcome, first_cell(moved).note) == ("open", "timed on two machines")
-    late = race(synthetic, 10, 4)
+    late = synthetic.race(10, 4)
     for record in late["convergence"]:
         if record["variant"] == "class-name/pgjr":
             for row in record["history"]:
                 row["nmi"] = 0.5 * 0.5 ** (15 - row["epoch"])  # doubles until the last epoch
     assert (first_cell(late).outcome, first_cell(late).note) == ("open", "pGJR did not settle")
-    assert first_cell(race(synthetic, 10, 4, count=9)).outcome is None
+    assert first_cell(synthetic.race(10, 4, count=9)).outcome is None
 
 
 # ---- claims 3, 4 and 5, and the columns ----
@@ -223,8 +179,8 @@ def test_a_prior_that_is_no_clip_and_a_note_depart_too(synthetic):
     assert scored.departures(noted) == {"data"}
 
 
-def test_a_short_cnn_with_clip_speaks_in_its_own_column(side):
-    short = jigsaw(side, 3, ("cifar10",), backbone="resnet18", epochs=120, split="train")
+def test_a_short_cnn_with_clip_speaks_in_its_own_column(synthetic, side):
+    short = synthetic.jigsaw(3, ("cifar10",), backbone="resnet18", epochs=120, split="train")
     pgjr = [r for v, m in (("clip/off", 50), ("clip/pgjr", 53)) for s in ("cifar10", "stl10")
             for r in side(v, m, s, "pgjr", prior="ViT-B-32-quickgelu/openai", split="train")]  # fmt: skip
     row = verdicts.ledger({"attribution": short, "heads": pgjr})[1]
@@ -234,5 +190,5 @@ def test_a_short_cnn_with_clip_speaks_in_its_own_column(side):
 
 def test_attributions_ask_every_control_of_every_gain():
     found = verdicts.attributions("stand-in", ("frozen", "blur"))
-    assert len(found) == 10 and found[0][1].baseline == "frozen" and found[-1][1].baseline == "imagenet-labels/blur"
-    assert all(gain.variant == control.variant and gain.margin == control.margin for gain, control in found)
+    assert len(found) == 10 and found[0][2].baseline == "frozen" and found[-1][2].baseline == "imagenet-labels/blur"
+    assert all((gain.variant, gain.margin) == (other.variant, other.margin) for gain, _, other in found)

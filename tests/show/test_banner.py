@@ -1,8 +1,8 @@
 """The banner names what stands in for the paper's setting."""
 
 from pgjr_book.run_config import RESULTS_VERSION
+from pgjr_book.scored import setting
 from pgjr_book.show.banner import banner_html, banner_text
-from pgjr_book.verdicts import on_papers_setting
 
 CLIP = {"prior": "ViT-B-32-quickgelu/openai", "dataset": "cifar10"}
 
@@ -35,7 +35,7 @@ def test_the_banner_and_the_verdicts_mean_the_same_by_the_papers_setting():
     for changes in ({}, {"limit": 500}, {"prior": "class-name"}, {"note": "re-encoded"}, {"dataset": "stl10"},
                     {"method": "gjr", "prior": None, "epochs": 1999}, {"method": "gjr", "prior": None}):  # fmt: skip
         one = record(**CLIP | changes)
-        assert (banner_text([one]) == "") == on_papers_setting(one), changes
+        assert (banner_text([one]) == "") == (setting(one) == "paper"), changes
 
 
 def test_controls_and_generated_sets_are_no_stand_in():

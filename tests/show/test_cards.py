@@ -2,25 +2,26 @@
 
 from pgjr_book import verdicts
 from pgjr_book.show.cards import cards
-from pgjr_book.show.sentences import on_paper, on_stand_in
+from pgjr_book.show.sentences import COLUMNS, verdict
 
 
-def test_a_card_for_every_claim_with_both_verdicts(synthetic):
-    page = cards({"components": synthetic.paired(3.0, 5)})
+def test_a_card_for_every_claim_with_the_verdict_of_every_column(synthetic):
+    experiments = {"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(3)}
+    page = cards(experiments, [])
     assert page.count('<div class="claim">') == len(verdicts.CLAIMS)
-    for row in verdicts.ledger({"components": synthetic.paired(3.0, 5)}):
-        assert f"our stand-in: <strong>{on_stand_in(row.stand_in)}</strong>" in page
-        assert f"the paper’s setting: <strong>{on_paper(row.paper)}</strong>" in page
-    assert "With the jigsaw GJR gains on digits †." in page and "With the jigsaw pGJR gains on digits †." in page
-    assert "† development set" in page and "‡" not in page
+    for row in verdicts.ledger(experiments):
+        for column, name in COLUMNS.items():
+            assert f"{name}: <strong>{verdict(row.findings[column], column)}</strong>" in page
+    assert "Gain: GJR on cifar10 (test) ‡;" in page
+    assert "† development set" in page and "‡ its labels" in page
 
 
 def test_the_numbers_of_a_card_are_the_evidence_line_by_line(synthetic):
-    page = cards({"convergence": synthetic.race(3, 2.0, 0.1)})
-    assert "<li>digits: 3 pairs, GJR takes" in page and "needed to decide</li>" in page
+    page = cards(synthetic.race(10, 4), [])
+    assert "<li>pGJR against GJR on cifar10 (test) ‡ with the class-name prior: GJR takes" in page and "; gain</li>" in page
     assert "our claim, not the paper&#39;s" in page  # escaped
 
 
 def test_without_records_cards_say_not_run():
-    page = cards({})
-    assert page.count("<strong>not run</strong>") == 2 * len(verdicts.CLAIMS) and "†" not in page
+    page = cards({}, [])
+    assert page.count("<strong>not run</strong>") == len(COLUMNS) * len(verdicts.CLAIMS) and "†" not in page

@@ -15,23 +15,35 @@ def _closed():
     figures.style.plt.close("all")
 
 
-def test_convergence_figure_has_a_line_for_every_method_in_every_panel(records):
-    figure = figures.convergence(records)
+def test_convergence_figure_has_a_line_for_every_method_in_every_panel(synthetic):
+    experiments = synthetic.race(10, 4)
+    figure = figures.convergence(experiments["convergence"], experiments["timing"])
     assert [len(ax.lines) for ax in figure.axes] == [2] * 6
-    line = figure.axes[0].lines[0]
-    assert line.get_xdata()[-1] == 20 and line.get_ydata()[-1] == pytest.approx(60)
-    assert figure._suptitle.get_text() == "digits"
+    gjr, pgjr = figure.axes[0].lines
+    assert gjr.get_xdata()[-1] == 15 and gjr.get_ydata()[-1] == pytest.approx(30)
+    assert list(figure.axes[3].lines[1].get_xdata()[:2]) == [1.0, 1.0 + 5.0]  # plain features before training, then all views
+    assert figure._suptitle.get_text() == "cifar10 (test)"
 
 
-def test_seconds_are_drawn_of_runs_that_had_their_device_to_themselves(records):
-    shared = [{**r, "timings": {**r["timings"], "alone": r["config"]["seed"] == 0}} for r in records]
-    axes = figures.convergence(shared).axes
-    points = 100 * np.array([[row["nmi"] for row in r["history"]] for r in records[::2]])
-    assert np.allclose(axes[0].lines[0].get_ydata(), points.mean(0))
-    assert np.allclose(axes[3].lines[0].get_ydata(), points[0])  # the lower row: one seed of three
-    nobody = [{**r, "timings": {**r["timings"], "alone": False}} for r in records]
-    assert not figures.convergence(nobody).axes[3].lines
-    assert figures.story(nobody, nobody).axes[0].get_title() == "How fast, on no timed runs"
+def test_what_was_not_timed_alone_has_no_seconds(synthetic):
+    experiments = synthetic.race(10, 4)
+    shared = [{**r, "timings": {**r["timings"], "alone": False}} for r in experiments["timing"]]
+    axes = figures.convergence(experiments["convergence"], shared).axes
+    assert len(axes[0].lines) == 2 and not axes[3].lines
+    nothing = {name: [] for name in ("convergence", "timing", "main", "attribution", "heads")}
+    assert figures.story(nothing).axes[0].get_title() == "How fast, on no timed runs"
+
+
+def test_the_strength_figure_has_a_line_for_each_part(synthetic):
+    means = {"prior": 30, "linear-0.1": 33, "linear-1": 33, "spatial-off-0.1": 31, "spatial-0.1": 32}
+    records = [
+        r for prior, more in (("random", 0), ("class-name", 9)) for v, m in means.items()
+        for r in synthetic.side(f"{prior}/{v}", m + more, method="pgjr", count=4, label=f"x, {prior}")
+    ]  # fmt: skip
+    figure = figures.strength(tables.strength(records), synthetic.side("gjr", 20))
+    sharp, soft = figure.axes
+    assert len(sharp.containers) == 3 and len(soft.containers) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()][0] == "GJR’s NMI"
 
 
 def test_differences_figure_draws_each_interval(records):
@@ -101,19 +113,16 @@ def test_clusters_are_drawn_with_their_images(synthetic):
     assert sum(len(ax.images) for ax in figures.exemplars(record, pictures).axes) == 20
 
 
-def test_the_story_draws_photographs_where_there_are_any(records):
-    names = {"with": ("gjr", "GJR"), "without": ("idfd", "IDFD (no jigsaw)")}
-
-    def of(name):
-        moved = [{**r, "config": {**r["config"], "dataset": name, "split": "test"}} for r in records]
-        return [{**r, "variant": names[r["variant"]][0], "label": names[r["variant"]][1]} for r in moved]
-
-    fast, level, gain = figures.story(of("digits") + of("cifar10"), of("digits") + of("cifar10")).axes
+def test_the_story_draws_photographs_where_there_are_any(synthetic):
+    main = [synthetic.record(m, 100, 40, d, label=m.upper()) for d in ("digits", "cifar10") for m in ("idfd", "gjr")]
+    experiments = {**synthetic.race(10, 4), "main": main, "attribution": synthetic.jigsaw(3), "heads": []}
+    fast, level, gain = figures.story(experiments).axes
     assert "cifar10" in fast.get_title() and len(fast.lines) == 2
-    assert [t.get_text() for t in gain.get_yticklabels()] == ["GJR, cifar10 (test)"]
-    assert [line.get_label() for line in level.lines] == ["cifar10 (test)"]
-    assert [t.get_text() for t in level.get_yticklabels()] == ["IDFD (no jigsaw)", "GJR"]
-    assert len(figures.story(of("digits"), of("digits")).axes[2].get_yticklabels()) == 1
+    assert [t.get_text() for t in gain.get_yticklabels()] == [
+        "GJR on cifar10 (test) ‡", "GJR on stl10 (test) †",
+    ]  # fmt: skip
+    assert [line.get_label() for line in level.lines] == ["cifar10 (all)"]
+    assert [t.get_text() for t in level.get_yticklabels()] == ["IDFD", "GJR"]
 
 
 def test_a_figure_in_a_page_has_its_text_escaped():

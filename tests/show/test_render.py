@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgjr_book import verdicts
+from pgjr_book.scored import ScoredSet
 from pgjr_book.show import numbers, render, tables
-from pgjr_book.verdicts import ScoredSet
 
 SHOW = Path(render.__file__).parent
 points = st.floats(-1e4, 1e4)

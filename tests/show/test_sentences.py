@@ -1,12 +1,13 @@
 """Sentences say what their numbers say."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from pgjr_book import verdicts
 from pgjr_book.provenance import RulesHistory
+from pgjr_book.scored import ScoredSet
 from pgjr_book.show import sentences, tables
-from pgjr_book.verdicts import ScoredSet
 
 DIGITS = ScoredSet("digits", "all")
 
@@ -14,75 +15,47 @@ DIGITS = ScoredSet("digits", "all")
 # ---- evidence ----
 
 
-def test_evidence_of_claim_1_names_what_stands_in_the_way(synthetic):
-    few = synthetic.race(3, 2.0, 0.1) + synthetic.race(3, 2.0, 0.1, dataset="stl10")
-    finding = verdicts.judge_convergence(few)
-    assert "digits: 3 pairs" in sentences.evidence(1, finding) and "5 seeds are needed to decide" in sentences.evidence(1, finding)
-    gaining = synthetic.race(5, 2.0, 0.1)
-    gaining[0]["history"][-1]["nmi"] += 0.05
-    assert "still gains" in sentences.evidence(1, verdicts.judge_convergence(gaining))
-    assert sentences.evidence(1, verdicts.judge_convergence([])) == "no pair of GJR and pGJR"
+def finding(records, number):
+    return verdicts.ledger(records)[number - 1].findings["stand-in"]
 
 
-def test_an_obstacle_stays_in_the_line_of_its_set(synthetic):
-    records = synthetic.race(5, 2.0, 0.1) + synthetic.race(5, 2.0, 0.1, dataset="stl10")
-    records[0]["history"][-1]["nmi"] += 0.05
-    first, second = sentences.evidence_lines(1, verdicts.judge_convergence(records))
-    assert first.startswith("digits: ") and first.endswith("; training still gains at its end")
-    assert second.startswith("stl10 (all): ") and ";" not in second
+def test_evidence_of_claim_1_is_a_ratio_of_seconds(synthetic):
+    own = finding(synthetic.race(10, 4), 1)
+    first, second = sentences.evidence_lines(1, own)
+    start = "pGJR against GJR on cifar10 (test) ‡ with the class-name prior: GJR takes "
+    assert first.startswith(start) and first.endswith(" times pGJR’s seconds; gain")
+    ratio = float(first[len(start) :].partition(" ")[0])
+    assert ratio == pytest.approx(np.exp(own.cells[0].interval(0.95).mean), abs=0.01) and 9 < ratio < 12
+    assert second == "pGJR against GJR on cifar10 with the ImageNet-label prior: 0 of 10 runs, not finished"
+    assert sentences.evidence(1, finding({}, 1)) == "no curves of GJR and pGJR with a prior"
+    low = finding(synthetic.race(10, 4, gjr_end=0.5, pgjr_end=0.3), 1)
+    assert sentences.evidence_lines(1, low)[0].endswith("; harm (pGJR ends below GJR)")
 
 
-def test_evidence_of_claim_2_says_where_half_of_it_is_missing(synthetic):
-    records = synthetic.paired(3.0, 5)
-    lines = sentences.evidence_lines(2, verdicts.judge_jigsaw(records))
-    assert len(lines) == 2 and lines[0].startswith("GJR on digits: +") and lines[0].endswith("NMI points, 5 seeds")
-    cnns = [record for record in records if record["config"]["method"] != "pgjr"]
-    assert sentences.evidence(2, verdicts.judge_jigsaw(cnns)).endswith("; the other of GJR and pGJR was not run")
+def test_evidence_of_claim_2_has_a_line_a_cell_and_says_where_metrics_disagree(synthetic):
+    records = {"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(0)}
+    for record in records["attribution"]:
+        record["scores"]["plain"]["acc"] = [0.5] * 2
+    first, second, third, fourth, last = sentences.evidence_lines(2, finding(records, 2))
+    assert first.startswith("GJR on cifar10 (test) ‡: +3.1 [") and " NMI points; gain, but ACC says equi" in first
+    assert third.startswith("pGJR on cifar10 (train, folds of 5,000) ‡ with the class-name prior: ")
+    assert third.endswith("; equivalent") and last.endswith("not finished")
 
 
-def test_evidence_of_claims_4_and_5(synthetic):
-    records = [synthetic.record(m, s, nmi * (1 + s / 100)) for s in range(5) for m, nmi in (("gjr", 50), ("pgjr", 60))]
-    assert sentences.evidence(4, verdicts.judge_winner(records)) == "needs both methods on at least two sets, has 1"
-    pieces = [
-        synthetic.record(method, seed, nmi, dataset)
-        for seed in range(5)
-        for method, dataset, nmi in (("gjr", "pieces", 53 + seed / 50), ("idfd", "pieces", 50), ("gjr", "pieces-permuted", 50),
-                                     ("idfd", "pieces-permuted", 50))
-    ]  # fmt: skip
-    text = sentences.evidence(5, verdicts.judge_structure(pieces))
-    assert text.startswith("the jigsaw gains +3.0 in order, +0.0 permuted; interaction +3.0 [") and text.endswith("5 seeds")
+def test_the_summary_groups_cells_by_outcome(synthetic):
+    text = sentences.summary(finding({"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(0)}, 2))
+    assert text.startswith("Gain: GJR on cifar10 (test) ‡; GJR on stl10 (test) †. ")
+    assert ". equivalent: pGJR" in text and ". not finished: " in text
+    assert sentences.summary(finding({}, 2)) == ""
 
 
-# ---- observations ----
-
-
-def test_sets_that_disagree_are_named_apart(synthetic):
-    runs = synthetic.paired(3.0, 5) + synthetic.paired(-3.0, 5, dataset="stl10")
-    runs += synthetic.paired(0.0, 5, noise=2.0, dataset="cifar20")
-    assert "GJR gains on digits †, loses on stl10 (all) †, is open on cifar20 (all)." in sentences.observation(2, runs)
-
-
-def test_few_seeds_decide_nothing_and_small_gains_are_named(synthetic):
-    assert "GJR is open on digits †." in sentences.observation(2, synthetic.paired(3.0, 2))
-    assert "GJR does not gain on digits †." in sentences.observation(2, synthetic.paired(0.0, 5, noise=0.1))
-    scores = (("gjr", 50), ("pgjr", 60))
-    one = [synthetic.record(m, s, nmi * (1 + s / 100)) for s in range(5) for m, nmi in scores]
-    assert sentences.observation(4, one) == ""  # one set says nothing of what depends on the data
-    two = one + [synthetic.record(m, s, (110 - nmi) * (1 + s / 100), "stl10") for s in range(5) for m, nmi in scores]
-    assert sentences.observation(4, two) == "pGJR is ahead on digits †, is behind on stl10 (all) †."
-
-
-def test_the_race_is_worded_with_its_mark_and_both_clocks(synthetic):
-    runs = synthetic.race(2, 1.0, 0.1, extract=30.0)
-    text, race = sentences.observation(1, runs), verdicts.convergence(runs)[0]
-    assert f"On digits † the target is {100 * race.target:.0f} NMI points" in text
-    assert f"pGJR reaches it after {race.pgjr_epoch:g} epochs, at {race.pgjr_seconds:.0f} s" in text
-    assert f"GJR reaches it after {race.gjr_epoch:g} epochs, at {race.gjr_seconds:.0f} s" in text
-    assert sentences._after(0.0) == "before any training"
-
-
-def test_without_records_nothing_is_observed():
-    assert [sentences.observation(number, []) for number in range(1, 6)] == [""] * 5
+def test_verdicts_have_words_for_each_column(synthetic):
+    holds = finding(synthetic.race(10, 4), 1)
+    assert sentences.verdict(holds) == "open"
+    for column, words in (("paper", "supported"), ("clip", "seen here"), ("stand-in", "seen here")):
+        assert sentences.verdict(verdicts.Finding("holds"), column) == words
+    assert sentences.verdict(verdicts.Finding("fails"), "paper") == "not supported"
+    assert sentences.verdict(verdicts.Finding("mixed")) == "mixed" and sentences.verdict(verdicts.Finding("not run")) == "not run"
 
 
 # ---- tables ----
@@ -112,14 +85,14 @@ def test_pgjr_stands_beside_its_prior(synthetic):
     prior = synthetic.record("prior", 0, 44, prior="class-name")
     heads = [synthetic.record("pgjr", seed, 40 + seed, prior="class-name") for seed in range(2)]
     assert sentences.against_prior(tables.against_prior([prior, *heads])) == (
-        "on digits pGJR has NMI 40.5 ± 0.7 and ACC 40.5 ± 0.7, k-means on the prior has NMI 44.0 and ACC 44.0"
+        "on digits pgjr has NMI 40.5 ± 0.7 and ACC 40.5 ± 0.7, prior has NMI 44.0 and ACC 44.0"
     )
     assert sentences.against_prior(tables.against_prior([])) == "not run"
 
 
 def test_curves_have_their_ends_in_words(synthetic):
-    assert sentences.ends(tables.ends(synthetic.race(2, 1.0, 1.0))) == (
-        "on digits pGJR goes from 0.0 ± 0.0 to 60.0 ± 0.0, GJR from 0.0 ± 0.0 to 60.0 ± 0.0"
+    assert sentences.ends(tables.ends(synthetic.race(5, 5, count=2)["convergence"])) == (
+        "on cifar10 (test) gjr goes from 0.0 ± 0.0 to 30.0 ± 0.0, class-name/pgjr goes from 0.0 ± 0.0 to 50.0 ± 0.0"
     )
     assert sentences.ends(tables.ends([])) == "not run"
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from pgjr_book import verdicts
+from pgjr_book.scored import ScoredSet
 from pgjr_book.show import tables
 from pgjr_book.stats import paired_interval
-from pgjr_book.verdicts import ScoredSet
 from pgjr_lib.errors import PGJRError
 
 DIGITS = ScoredSet("digits", "all")
@@ -111,10 +112,43 @@ def test_costs_name_the_device_where_it_differs(records):
     assert tables.costs(moved).set_index("method").loc["with", "device"] == "cuda" and tables.costs([]).empty
 
 
-def test_convergence_has_one_row_a_pair(synthetic):
-    table = tables.convergence(synthetic.race(2, 2.0, 0.1, extract=3.0))
-    assert list(table["seed"]) == [0, 1] and table["NMI to reach"][0] == pytest.approx(57)
-    assert table["pGJR seconds"][0] == pytest.approx(4) and list(table["still gaining"]) == [False, False]
+def test_races_have_one_row_a_method_and_target(synthetic):
+    table = tables.races(synthetic.race(10, 4, count=3)).set_index(["method", "target"])
+    assert len(table) == 12 and set(table["seeds"]) == {3}
+    row = table.loc[("class-name/pgjr", "95% of its own end")]
+    assert (row["epochs"], row["seconds"]) == (4, 4 * 1.0 + 5.0) and row["NMI at the end"] == pytest.approx(50)
+    assert table.loc[("gjr", "50% of its own end"), "seconds"] == 50.0
+    assert table.loc[("class-name/pgjr", "95% of GJR’s end"), "epochs"] == 3
+    slow = tables.races(synthetic.race(10, 4, gjr_end=0.5, pgjr_end=0.3, count=3)).set_index(["method", "target"])
+    assert slow.loc[("class-name/pgjr", "95% of GJR’s end"), "never"] == 3
+    untimed = tables.races({**synthetic.race(10, 4, count=3), "timing": []})
+    assert untimed["seconds"].isna().all() and tables.races({"convergence": [], "timing": []}).empty
+
+
+def test_cells_have_intervals_and_outcomes(synthetic):
+    finding = verdicts.ledger({"attribution": synthetic.jigsaw(3)})[1].findings["stand-in"]
+    table = tables.cells(finding)
+    assert list(table["outcome"]) == ["gain", "gain", *["not finished"] * 3] and list(table["runs"]) == [10, 10, 0, 0, 0]
+    assert tuple(table.loc[0, ["NMI difference", "95 % interval low", "95 % interval high"]]) == pytest.approx(
+        tuple(finding.cells[0].interval(0.95))
+    )
+    assert table["by ACC"][0] == "gain" and np.isnan(table["NMI difference"][2])
+
+
+def test_the_attribution_compares_the_learned_jigsaw_with_each_control(synthetic):
+    records = [*synthetic.jigsaw(3), *synthetic.side("frozen", 23), *synthetic.side("blur", 20)]
+    table = tables.attribution({"attribution": records, "heads": []}, {"frozen": "frozen", "blur": "a blur"})
+    assert list(table["comparison"]) == ["GJR on cifar10 (test) ‡: learned − frozen", "GJR on cifar10 (test) ‡: learned − a blur"]
+    assert list(table["outcome"]) == ["equivalent", "gain"]
+
+
+def test_the_strength_study_has_a_row_for_each_part_of_the_head(synthetic):
+    means = {"prior": 30, "linear-0.1": 33, "spatial-off-0.1": 31, "spatial-0.1": 32}
+    records = [r for v, m in means.items() for r in synthetic.side(f"class-name/{v}", m, method="pgjr", count=4)]
+    table = tables.strength(records).set_index("part")
+    assert table["NMI difference"].to_dict() == pytest.approx({"linear head": 3, "spatial map": -2, "jigsaw on the spatial map": 1}, abs=0.3)
+    assert set(table["τ1"]) == {0.1} and table["NMI of the prior"].iloc[0] == pytest.approx(30.75, abs=0.3)
+    assert tables.strength([]).empty
 
 
 def test_against_prior_has_the_prior_its_views_and_the_head(synthetic):
@@ -122,15 +156,16 @@ def test_against_prior_has_the_prior_its_views_and_the_head(synthetic):
     plain["scores"]["view_mean"] = {name: [0.3] * 2 for name in ("acc", "nmi", "ari")}
     heads = [synthetic.record("pgjr", seed, 40 + seed, prior="class-name") for seed in range(2)]
     table = tables.against_prior([plain, *heads]).set_index("features")
-    assert table["NMI"].to_dict() == pytest.approx({"pGJR": 40.5, "k-means on the prior": 44, "on its mean over views": 30})
+    assert table["NMI"].to_dict() == pytest.approx({"pgjr": 40.5, "prior": 44, "prior on its mean over views": 30})
     assert tables.against_prior(heads).empty
 
 
-def test_the_ledger_words_both_verdicts_and_the_evidence(synthetic):
-    table = tables.ledger({"components": synthetic.paired(3.0, 5)})
+def test_the_ledger_words_all_verdicts_and_the_evidence(synthetic):
+    strong = synthetic.heads(3, "imagenet-labels", ("cifar10",))
+    table = tables.ledger({"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(3) + strong}, [])
     assert len(table) == len(tables.tests()) == 5
     assert table["on our stand-in"][1] == "seen here" and table["on the paper’s setting"][1] == "not run"
-    assert table["evidence"][1].startswith("GJR on digits: +") and table["claim"][1].startswith("2. ")
+    assert table["evidence"][1].startswith("GJR on cifar10 (test) ‡: +") and table["claim"][1].startswith("2. ")
 
 
 def test_corrected_intervals_hold_at_once(records):

@@ -13,6 +13,7 @@ from pgjr_book.show.figures.results import (
     landscape,
     sensitivity,
     story,
+    strength,
 )
 from pgjr_book.show.figures.style import PALETTE, as_html
 
@@ -31,4 +32,5 @@ __all__ = [
     "sensitivity",
     "show_map",
     "story",
+    "strength",
 ]

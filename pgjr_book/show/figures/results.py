@@ -5,39 +5,39 @@ import numpy as np
 import pandas as pd
 import seaborn
 
-from pgjr_book import verdicts
+from pgjr_book import races, scored, verdicts
+from pgjr_book.scored import ScoredSet, scored_set
 from pgjr_book.show.figures.style import MARKERS, PALETTE, line_style, titled
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
-from pgjr_book.show.sentences import METHODS
+from pgjr_book.show.sentences import place
 from pgjr_book.show.sets import class_names, marked, names_of, set_name
 from pgjr_book.show.tables import METRICS
-from pgjr_book.verdicts import PAPER_SETS, ScoredSet, scored_set, timed_alone
+from pgjr_lib.data.sets import PAPER_SETS
 
 MAIN_VARIANTS = ("pixels", "prior", "idfd", "gjr", "pgjr")  # the rows of the front page's middle panel, from the top
-FEW_POINTS = 8  # a curve with fewer points is marked point by point, as dashes would hardly show a line
 
 
 # ---- curves ----
 
 
-def convergence(records: list[dict]):
-    """Draw Figure 4: NMI, ACC and ARI against epochs and seconds; lines are means over seeds, bands their range.
+def convergence(records: list[dict], timing: list[dict]):
+    """Draw Figure 4 for one set: NMI, ACC and ARI against epochs and seconds; lines are means over seeds, bands their range.
 
-    pGJR's seconds begin with the encoding of all views. The lower row has only runs that had their device to themselves.
+    Seconds are epochs times the epoch that ``timing``'s record of the same variant took alone, plus the encodings; a
+    variant that was not timed alone is in the upper row only. The seconds are on a logarithmic axis.
     """
     figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey="col")
-    variants = by_variant(records)
-    for number, group in enumerate(variants.values()):
+    variants, clocks = by_variant(records), _clocks(timing)
+    for number, (variant, group) in enumerate(variants.items()):
         style = {**line_style(number), "label": group[0]["label"]}
-        for line, runs in enumerate((group, list(filter(timed_alone, group)))):
-            for column, metric in enumerate(METRICS if runs else ()):
-                epochs, seconds, points = _curve(runs, metric)
-                x = seconds if line else epochs
-                axes[line, column].plot(x, points.mean(0), **style)
-                axes[line, column].fill_between(x, points.min(0), points.max(0), color=style["color"], alpha=0.15, lw=0)
+        for column, metric in enumerate(METRICS):
+            epochs, points = _curve(group, metric)
+            _band(axes[0, column], epochs, points, style)
+            if clock := clocks.get(variant):
+                _band(axes[1, column], [clock.seconds(epoch) for epoch in epochs], points, style)
     for column, metric in enumerate(METRICS):
         axes[0, column].set(title=metric.upper(), xlabel="epochs")
-        axes[1, column].set(xlabel="seconds, encoding included")
+        axes[1, column].set(xlabel="seconds, encoding included", xscale="log")
     for line in axes:
         line[0].set_ylabel("points")
     handles = axes[0, 0].get_legend_handles_labels()
@@ -46,13 +46,21 @@ def convergence(records: list[dict]):
     return titled(figure, names_of(records))
 
 
+def _clocks(timing: list[dict]) -> dict[str, races.Clock]:
+    """Return the clock of each variant that was timed alone."""
+    return {record["variant"]: clock for record in timing if (clock := races.clock(record))}
+
+
+def _band(ax, x, points, style) -> None:
+    ax.plot(x, points.mean(0), **style)
+    ax.fill_between(x, points.min(0), points.max(0), color=style["color"], alpha=0.15, lw=0)
+
+
 def _curve(records: list[dict], metric: str):
-    """Return epochs, seconds (mean over records, encoding included) and points (one row a record) of scored epochs."""
-    curves = [verdicts.curve(record) for record in records]
-    extract = np.mean([record["timings"]["extract_s"] for record in records])
-    seconds = np.mean([[row["seconds"] for row in curve] for curve in curves], axis=0) + extract
-    points = 100 * np.array([[row[metric] for row in curve] for curve in curves])
-    return [row["epoch"] for row in curves[0]], seconds, points
+    """Return the scored epochs and their points, one row a record."""
+    rows = [[row for row in record["history"] if metric in row] for record in records]
+    points = 100 * np.array([[row[metric] for row in curve] for curve in rows])
+    return [row["epoch"] for row in rows[0]], points
 
 
 # ---- differences ----
@@ -76,6 +84,31 @@ def _intervals(ax, rows: list[tuple]) -> None:
         ax.plot(mean, -position, "o", color=PALETTE[1])
     ax.axvline(0, color="#666666", lw=1, ls=":")
     ax.set(yticks=[-position for position in range(len(rows))], yticklabels=[row[0] for row in rows])
+
+
+def strength(table: pd.DataFrame, winner: list[dict]):
+    """Draw what each part of a head adds against the prior's own score, a panel a temperature (``tables.strength``).
+
+    Zero is dotted. The vertical line is GJR's mean NMI on the same folds, if ``winner`` has it.
+    """
+    temperatures = sorted(set(table["τ1"]))
+    figure, axes = plt.subplots(1, len(temperatures), figsize=(9, 3.8), sharey=True, squeeze=False)
+    gjr = [scored.score(r) for r in winner if r["variant"] == "gjr" and scored_set(r) in set(table["set"])]
+    for ax, tau1 in zip(axes[0], temperatures, strict=True):
+        for number, (part, rows) in enumerate(table[table["τ1"] == tau1].groupby("part", sort=False)):
+            rows = rows.sort_values("NMI of the prior")
+            mean, low, high = (rows[name].to_numpy() for name in ("NMI difference", "95 % interval low", "95 % interval high"))
+            style = line_style(number)
+            ax.errorbar(rows["NMI of the prior"], mean, (mean - low, high - mean), capsize=2, label=part, marker="o", ms=3, **style)
+        ax.axhline(0, color="#666666", lw=1, ls=":")
+        if gjr:
+            ax.axvline(np.mean(gjr), color="#666666", lw=1, label="GJR’s NMI")
+        ax.set(title=f"τ1 = {tau1:g}", xlabel="NMI of k-means on the prior, points")
+    axes[0, 0].set_ylabel("what the part adds, NMI points")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="upper center", ncols=3, fontsize=8, bbox_to_anchor=(0.5, 1.1))
+    figure.tight_layout(rect=(0, 0, 1, 0.97))
+    return figure
 
 
 # ---- features and clusters ----
@@ -194,25 +227,19 @@ def sensitivity(records: list[dict], default: str):
 # ---- the front page ----
 
 
-def story(curves: list[dict], components: list[dict]):
-    """Draw the front page's picture: how fast (Figure 4's first set), how far, what the jigsaw adds (Table 5's sets).
+def story(experiments: dict[str, list[dict]]):
+    """Draw the front page's picture: how fast (Figure 4), how far (Table 2), and what the jigsaw adds (Table 5's cells).
 
-    Sets of photographs are preferred: the digits' small set would stretch every scale.
+    Args:
+        experiments: the records of ``convergence``, ``timing``, ``main``, ``attribution`` and ``heads``.
     """
-    judged = components  # as the ledger judges: Holm's levels depend on all sets
-    curves, components = _photographs(list(filter(timed_alone, curves))), _photographs(components)
     figure, axes = plt.subplot_mosaic([["fast", "level"], ["gain", "gain"]], figsize=(7.2, 5.2), layout="constrained")
-    _how_fast(axes["fast"], curves)
-    _how_far(axes["level"], components)
-    sets = by_set(components)
-    rows = [
-        (f"{METHODS[cell.variant]}, {set_name(cell.where)}", cell.mean, cell.low, cell.high)
-        for contrast in verdicts.JIGSAW
-        for cell in verdicts.differences(judged, contrast)
-        if cell.where in sets
-    ]
+    _how_fast(axes["fast"], _photographs(experiments["convergence"]), experiments["timing"])
+    _how_far(axes["level"], _photographs(experiments["main"]))
+    finding = verdicts.ledger(experiments)[1].evidence
+    rows = [(place(cell), *cell.interval(finding.level)) for cell in finding.cells if cell.interval]
     _intervals(axes["gain"], rows)
-    axes["gain"].set(title="What the jigsaw adds", xlabel="NMI points, 95 % interval (Holm)")
+    axes["gain"].set(title="What the jigsaw adds", xlabel=f"NMI points, {100 * finding.level:g} % interval")
     return figure
 
 
@@ -221,17 +248,15 @@ def _photographs(records: list[dict]) -> list[dict]:
     return [record for record in records if record["config"]["dataset"] in PAPER_SETS] or records
 
 
-def _how_fast(ax, curves: list[dict]) -> None:
-    first = scored_set(curves[0]) if curves else None
-    for number, group in enumerate(by_variant([record for record in curves if scored_set(record) == first]).values()):
-        style = line_style(number)
-        _, seconds, points = _curve(group, "nmi")
-        ax.plot(seconds, points.mean(0), **style, label=group[0]["label"])
-        if len(seconds) < FEW_POINTS:
-            ax.plot(seconds, points.mean(0), ".", color=style["color"])
+def _how_fast(ax, curves: list[dict], timing: list[dict]) -> None:
+    first, clocks = scored_set(curves[0]) if curves else None, _clocks(timing)
+    for number, (variant, group) in enumerate(by_variant([r for r in curves if scored_set(r) == first]).items()):
+        if clock := clocks.get(variant):
+            epochs, points = _curve(group, "nmi")
+            ax.plot([clock.seconds(epoch) for epoch in epochs], points.mean(0), **line_style(number), label=group[0]["label"])
     name = set_name(first) if first else "no timed runs"
-    ax.set(title=f"How fast, on {name}", xlabel="seconds, encoding included", ylabel="NMI, points", xlim=(0, None))
-    if curves:
+    ax.set(title=f"How fast, on {name}", xlabel="seconds, encoding included", ylabel="NMI, points", xscale="log")
+    if ax.lines:
         ax.legend()
 
 
@@ -245,8 +270,9 @@ def _how_far(ax, components: list[dict]) -> None:
         ax.plot(list(means.values()), [-variants.index(variant) for variant in means], **style, label=set_name(where))
     yticks, yticklabels = [-position for position in range(len(variants))], [labels[variant] for variant in variants]
     ax.set(title="How far", xlabel="NMI, points", yticks=yticks, yticklabels=yticklabels)
-    columns = max(1, len(by_set(components)))
-    ax.legend(ncols=columns, loc="upper center", bbox_to_anchor=(0.3, -0.25), columnspacing=1, handletextpad=0.2)
+    columns = len(by_set(components))
+    if columns:
+        ax.legend(ncols=columns, loc="upper center", bbox_to_anchor=(0.3, -0.25), columnspacing=1, handletextpad=0.2)
 
 
 def _means(groups: dict, where: ScoredSet, variants: list[str]) -> dict[str, float]:
