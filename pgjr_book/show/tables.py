@@ -251,7 +251,8 @@ def strength(records: list[dict]) -> pd.DataFrame:
             own = float(np.mean([scored.score(record) for record in variants[name]]))
             for tau1 in (0.1, 1.0):
                 for part, (first, second) in STEPS.items():
-                    both = verdicts.pairs(group, *(f"{prior}/{v.format(tau1=numbers.setting(tau1))}" for v in (first, second))).get(where, [])
+                    ids = (f"{prior}/{variant.format(tau1=numbers.setting(tau1))}" for variant in (first, second))
+                    both = verdicts.pairs(group, *ids).get(where, [])
                     differences = [scored.score(a) - scored.score(b) for a, b in both]
                     if len(differences) > 1:
                         mean, low, high = paired_interval(differences)
@@ -318,9 +319,10 @@ def attribution(records: verdicts.Records, controls: dict[str, str]) -> pd.DataF
         cell = verdicts.cell(records, comparison)
         if cell.interval:
             mean, low, high = cell.interval(LEVEL)
+            comparison = f"{place(verdicts.cell(records, gain))}: learned − {controls[control]}"
             rows.append({
-                "set": cell.where, "comparison": f"{place(verdicts.cell(records, gain))}: learned − {controls[control]}", "NMI difference": mean,
-                "95 % interval low": low, "95 % interval high": high, "outcome": OUTCOMES[cell.outcome], "runs": cell.runs,
+                "set": cell.where, "comparison": comparison, "NMI difference": mean, "95 % interval low": low,
+                "95 % interval high": high, "outcome": OUTCOMES[cell.outcome], "runs": cell.runs,
             })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -62,9 +62,9 @@ def load(name, split="test", *, root=None, limit=None, fold=None, size=None, ski
         skip_corrupt: leave out images that cannot be read, and give their number in ``corrupt``.
 
     Raises:
-        PGJRError: ``limit`` or ``size`` below 1, a fold that does not exist, an unknown set or split, missing data, files that are not the
-            official ones, no images, an image that cannot be read, images that are not squares of one size, or fewer
-            than two class folders.
+        PGJRError: ``limit`` or ``size`` below 1, a fold that does not exist, an unknown set or split, missing data,
+            files that are not the official ones, no images, an image that cannot be read, images that are not squares of
+            one size, or fewer than two class folders.
     """
     if limit is not None and limit < 1:
         raise PGJRError(f"limit is {limit}, but at least one image is needed: give a positive number or none.")

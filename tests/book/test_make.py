@@ -167,7 +167,8 @@ def test_ensure_reads_what_is_there_and_published_computes_nothing(manifest, tmp
     fields = run.model_dump(exclude_defaults=True, exclude={"dataset", "split", "limit"})
 
     def only_tiny(raw):
-        raw["experiments"] = {"one": {"item": "F4", "title": "t", "first_seed": 0, "variants": {"gjr": {"label": "GJR", "run": fields}}}}
+        variants = {"gjr": {"label": "GJR", "run": fields}}
+        raw["experiments"] = {"one": {"item": "F4", "title": "t", "first_seed": 0, "variants": variants}}
         raw["notebooks"] = {"figure-4": ["one"]}
         raw["profiles"]["embedded"] |= {"sets": {"digits": {"split": "all", "limit": 96}}, "seeds": {"cnn": 1},
                                         "common": {}, "methods": {}}  # fmt: skip

@@ -52,7 +52,8 @@ def test_two_records_of_one_run_are_refused_with_both_names(synthetic):
 )  # fmt: skip
 def test_claim_2_needs_every_cell(synthetic, gains, expected):
     cnn, weak, strong = gains
-    records = {"attribution": synthetic.jigsaw(cnn), "heads": synthetic.heads(weak) + synthetic.heads(strong, "imagenet-labels", ("cifar10",))}
+    strong_prior = synthetic.heads(strong, "imagenet-labels", ("cifar10",))
+    records = {"attribution": synthetic.jigsaw(cnn), "heads": synthetic.heads(weak) + strong_prior}
     finding = verdicts.ledger(records)[1].findings["stand-in"]
     assert finding.verdict == expected and len(finding.cells) == 5
     assert finding.level == (0.99 if expected == "mixed" else 0.95)
@@ -122,7 +123,8 @@ def test_claim_3_compares_with_the_best_number_of_the_same_set_split_and_backbon
     ] + [Published("cifar10", "test", "ViT-B-32-quickgelu", 99), Published("cifar10", "train", "ViT-L-14", 99)]  # fmt: skip
     records = {"main": clip(side, mean)}
     assert verdicts.ledger(records, literature)[2].findings["paper"].verdict == expected
-    assert verdicts.ledger({"main": side("pgjr", 79, method="pgjr", split="train")}, literature)[2].findings["paper"].verdict == "not run"
+    stand_in = {"main": side("pgjr", 79, method="pgjr", split="train")}
+    assert verdicts.ledger(stand_in, literature)[2].findings["paper"].verdict == "not run"
     assert verdicts.ledger(records)[2].findings["paper"].verdict == "not run"
 
 

@@ -146,7 +146,8 @@ def test_the_strength_study_has_a_row_for_each_part_of_the_head(synthetic):
     means = {"prior": 30, "linear-0.1": 33, "spatial-off-0.1": 31, "spatial-0.1": 32}
     records = [r for v, m in means.items() for r in synthetic.side(f"class-name/{v}", m, method="pgjr", count=4)]
     table = tables.strength(records).set_index("part")
-    assert table["NMI difference"].to_dict() == pytest.approx({"linear head": 3, "spatial map": -2, "jigsaw on the spatial map": 1}, abs=0.3)
+    expected = {"linear head": 3, "spatial map": -2, "jigsaw on the spatial map": 1}
+    assert table["NMI difference"].to_dict() == pytest.approx(expected, abs=0.3)
     assert set(table["τ1"]) == {0.1} and table["NMI of the prior"].iloc[0] == pytest.approx(30.75, abs=0.3)
     assert tables.strength([]).empty
 
