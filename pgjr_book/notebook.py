@@ -22,6 +22,7 @@ NAMES = {  # name -> the module that has it, and its name there; without one it 
     "rules_text": ("pgjr_book.show.provenance_box", "rules_text"),
     "sentences": ("pgjr_book.show.sentences", None),
     "sets": ("pgjr_book.show.sets", None),
+    "spectra": ("pgjr_book.show.spectra", None),
     "tables": ("pgjr_book.show.tables", None),
     "verdicts": ("pgjr_book.verdicts", None),
 }

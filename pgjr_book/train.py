@@ -23,6 +23,7 @@ from pgjr_lib.priors.cache import FeatureSet
 from pgjr_lib.progress import progress
 from pgjr_lib.training import FeatureSource, ImageSource, embed, fit, train_head
 
+LEARNED_JIGSAWS = ("on", "zero", "permuted", "shifted")  # the kinds whose A is learned and acts on grids
 CROP_DETAIL = 3  # images of many sizes are loaded at this many times the side of a crop, so that crops keep detail
 CURVE_SAMPLES, CURVE_RESTARTS = 5000, 10  # the protocol of curves; final scores use all samples and 20 restarts
 
@@ -52,7 +53,8 @@ def compute(
 
     Returns:
         ``history``, ``scores``, ``timings`` (seconds ``train_s`` and ``evaluate_s``, those before a kill included),
-        ``landscape``, ``exemplars``, ``snapshots`` and ``peak_memory_mb`` (the run's own; None where unknown).
+        ``landscape``, ``exemplars``, ``snapshots``, ``jigsaw`` (:func:`learned_jigsaw`) and ``peak_memory_mb`` (the run's
+        own; None where unknown).
 
     Raises:
         PGJRError: settings that do not fit the data, or a loss that is no longer finite.
@@ -94,6 +96,20 @@ def make_cnn(run: RunConfig) -> GJR:
         raise PGJRError(f"n={run.n}, g={run.g}: {error}") from None
     torch.manual_seed(run.seed)
     return GJR(run.backbone, jigsaw, run.at, run.dim)
+
+
+def learned_jigsaw(run: RunConfig, jigsaw: torch.nn.Module | None) -> dict[str, list] | None:
+    """Return A and b of equation 3 as they act after training, for the record of a run.
+
+    Returns:
+        ``matrix`` (n*n rows of n*n numbers) and ``offset`` (n*n numbers), rounded to 5 decimals. None for a run without a
+        jigsaw that learns, for the dense layer, which has no grids, and where each channel has a matrix of its own.
+    """
+    if jigsaw is None or run.jigsaw not in LEARNED_JIGSAWS or run.per_channel:
+        return None
+    operator = getattr(jigsaw, "inner", jigsaw)  # of a permuted or shifted jigsaw
+    parts = {"matrix": operator.matrix(), "offset": operator.offset()}
+    return {name: part.detach().cpu().double().numpy().round(5).tolist() for name, part in parts.items()}
 
 
 def _options(kind: type, run: RunConfig, **others):
@@ -164,7 +180,7 @@ def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, ident
     evaluate_s = sum(row.get("evaluate_s", 0.0) for row in history) + time.perf_counter() - started
     timings = {"train_s": history[-1]["seconds"], "evaluate_s": evaluate_s}
     return {"history": history, "scores": scores, "timings": timings, **_details(run, points, labels, fits),
-            "snapshots": snapshots.coordinates()}  # fmt: skip
+            "snapshots": snapshots.coordinates(), "jigsaw": learned_jigsaw(run, model.jigsaw)}  # fmt: skip
 
 
 def _fits(run: RunConfig, points: np.ndarray, labels: np.ndarray, device: str) -> list:

@@ -4,6 +4,7 @@ In float64, so that 1e-6 and less is a statement about functions and not about r
 """
 
 import copy
+import math
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.functional import jacobian
 
-from pgjr_lib.controls import Permuted
-from pgjr_lib.jigsaw import GridJigsaw
+from pgjr_lib.controls import Blur, Permuted
+from pgjr_lib.jigsaw import GridJigsaw, divide_blocks, divide_grids, reassemble
 from pgjr_lib.models import EMBEDDING_MAP, GJR, PGJR
 
 
@@ -213,3 +214,95 @@ def test_permuting_grids_alike_in_every_block_stays_in_the_family():
     permuted = matrix(Permuted(jigsaw, permutation.flatten()), H, W)
     assert not torch.allclose(permuted, matrix(jigsaw, H, W))
     assert outside(family(n, 1, H, W), permuted.flatten()) < 1e-10
+
+
+# ---- 5. what it is at its start ----
+
+
+def start(n: int, g: int, combine: str = "residual") -> GridJigsaw:
+    """A jigsaw as it starts, without the noise: A_rj = 1/(m - 1) off the diagonal, b = 0; float64."""
+    jigsaw = GridJigsaw(n, g, "surround", combine).double()
+    torch.nn.init.constant_(jigsaw.weight, 1 / (n * n - 1))
+    return jigsaw
+
+
+def mean_and_deviation(z: torch.Tensor, n: int, g: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of each block's grids, position by position, and what is left of the map; both as maps."""
+    grids = divide_grids(divide_blocks(z, n * g), n)
+    mean = reassemble(grids.mean(4, keepdim=True).expand_as(grids), n)
+    return mean, z - mean
+
+
+BLOCKS = pytest.mark.parametrize(("n", "g"), [(2, 1), (2, 2), (3, 1), (3, 2), (4, 1)])
+
+
+@BLOCKS
+def test_at_its_start_it_doubles_the_mean_and_shrinks_deviations(n, g):
+    """J(z) = 2 mean + (m - 2)/(m - 1) deviation."""
+    m = n * n
+    z = torch.randn(2, 3, 2 * n * g, 3 * n * g, dtype=torch.float64)
+    mean, deviation = mean_and_deviation(z, n, g)
+    torch.testing.assert_close(start(n, g)(z), 2 * mean + (m - 2) / (m - 1) * deviation, rtol=0, atol=1e-12)
+
+
+@BLOCKS
+def test_replace_turns_deviations_round(n, g):
+    """J(z) = mean - 1/(m - 1) deviation: what stood out above its block's mean now lies below it."""
+    z = torch.randn(2, 3, 2 * n * g, 3 * n * g, dtype=torch.float64)
+    mean, deviation = mean_and_deviation(z, n, g)
+    expected = mean - deviation / (n * n - 1)
+    torch.testing.assert_close(start(n, g, "replace")(z), expected, rtol=0, atol=1e-12)
+
+
+def gain(operator: nn.Module, f: float, phases=tuple(math.pi * step / 8 for step in range(8)), side: int = 16) -> float:
+    """<J z, z> / <z, z> for waves z of frequency f along a row, summed over phases, away from the border."""
+    x = 2 * math.pi * f * torch.arange(side, dtype=torch.float64)
+    z = torch.stack([torch.cos(x + phase).expand(1, side, side) for phase in phases])
+    inside = (..., slice(4, -4), slice(4, -4))
+    return ((operator(z) * z)[inside].sum() / z.square()[inside].sum()).item()
+
+
+def test_grids_of_one_pixel_are_a_low_pass_and_larger_ones_a_comb():
+    """n = 2: for g = 1 the gain falls from 2 to 2/3; for g = 2 it is back at 2 at the highest frequency."""
+    low_pass, comb = start(2, 1), start(2, 2)
+    gains = [gain(low_pass, f / 16) for f in range(9)]
+    assert gains[0] == pytest.approx(2) and gains[-1] == pytest.approx(2 / 3)
+    assert all(after < before for before, after in zip(gains, gains[1:], strict=False))
+    assert [gain(comb, f) for f in (0, 1 / 4, 1 / 2)] == pytest.approx([2, 2 / 3, 2])
+    assert [gain(comb, f / 32) for f in range(9)] == pytest.approx(gains)  # the same filter at half the frequency
+    for operator, f in ((low_pass, 0), (low_pass, 1 / 2), (comb, 0), (comb, 1 / 4), (comb, 1 / 2)):
+        assert gain(operator, f, [0.1]) == pytest.approx(gain(operator, f, [1.2]))  # there it knows no phase
+    assert gain(low_pass, 1 / 4, [0.1]) != pytest.approx(gain(low_pass, 1 / 4, [1.2]), abs=0.1)  # elsewhere it does
+
+
+@pytest.mark.parametrize("g", [1, 2, 3])
+def test_averaged_over_the_places_of_its_blocks_the_start_is_the_blur(g):
+    """n = 2: the mean of J over all s^2 shifts of the division is Blur, position by position."""
+    s, jigsaw = 2 * g, start(2, g)
+    z = torch.randn(1, 2, 6 * s, 6 * s, dtype=torch.float64)
+    shifts = [(down, right) for down in range(s) for right in range(s)]
+    shifted = [jigsaw(z.roll((d, r), (2, 3))).roll((-d, -r), (2, 3)) for d, r in shifts]
+    inside = (..., slice(s, -s), slice(s, -s))  # away from where the rolled map wraps round
+    torch.testing.assert_close(torch.stack(shifted).mean(0)[inside], Blur(2, g)(z)[inside], rtol=0, atol=1e-12)
+    assert (shifted[0] - shifted[1])[inside].abs().max() > 0.1  # one division alone depends on where it begins
+
+
+# ---- 6. behind a BatchNorm ----
+
+
+@pytest.mark.parametrize("combine", ["replace", "residual", "concat"])
+@pytest.mark.parametrize("map", ["spatial", "embedding"])
+def test_behind_batchnorm_the_bias_has_no_gradient(combine, map):
+    """phi's BatchNorm subtracts the batch's mean position by position, and b is a part of that mean."""
+    shape = (3, 4, 6)
+    jigsaw = drawn(GridJigsaw(2, 1, combine=combine))
+    model = drawn(PGJR(6, shape, jigsaw, map=map, dim=5)).train()
+    c, z = torch.randn(9, 6, dtype=torch.float64), torch.randn(9, *shape, dtype=torch.float64)
+    target = torch.randn(9, 5, dtype=torch.float64)
+    (model(c, z) * target).sum().backward()
+    assert jigsaw.weight.grad.norm() > 1e-3
+    assert jigsaw.bias.grad.norm() < 1e-12 * jigsaw.weight.grad.norm()
+
+    model.zero_grad()  # in evaluation the statistics are fixed numbers, and b counts
+    (model.eval()(c, z) * target).sum().backward()
+    assert jigsaw.bias.grad.norm() > 1e-3

@@ -1,6 +1,7 @@
 """Records and tensors in, matplotlib figures out: no training, no files.
 
-``figures.style`` holds colours and what figures share, ``figures.method`` draws the method, ``figures.results`` draws records.
+``figures.style`` holds colours and what figures share, ``figures.method`` draws the method, ``figures.results`` draws records,
+``figures.spectrum`` draws what the jigsaw does to waves.
 """
 
 from pgjr_book.show.figures.method import framework, matrices, panels, show_map
@@ -15,6 +16,7 @@ from pgjr_book.show.figures.results import (
     story,
     strength,
 )
+from pgjr_book.show.figures.spectrum import learned, responses
 from pgjr_book.show.figures.style import PALETTE, as_html
 
 __all__ = [
@@ -27,8 +29,10 @@ __all__ = [
     "exemplars",
     "framework",
     "landscape",
+    "learned",
     "matrices",
     "panels",
+    "responses",
     "sensitivity",
     "show_map",
     "story",
