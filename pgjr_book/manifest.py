@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args, get_origin
 from pydantic import Field, ValidationError
 
 from pgjr_book.run_config import CNNS, EXTRAS, Method, RunConfig, Strict
-from pgjr_lib.data.sets import SETS
+from pgjr_lib.data.sets import SETS, Split
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import parse_yaml
 
@@ -24,7 +24,7 @@ class SetChoice(Strict):
     """
 
     dataset: str | None = None
-    split: Literal["train", "test", "all"] = "test"
+    split: Split = "test"
     limit: int | None = Field(None, ge=2)
     folds: int | None = Field(None, ge=2)
     cnn: dict[str, object] = {}

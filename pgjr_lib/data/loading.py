@@ -16,7 +16,7 @@ import numpy as np
 from pgjr_lib.data.decoding import decode, resize
 from pgjr_lib.data.folders import list_class_folders, list_images, list_published
 from pgjr_lib.data.readers import BUILT_IN, find_archive
-from pgjr_lib.data.sets import SETS
+from pgjr_lib.data.sets import SETS, SPLITS, Split
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import cache_folder, file_sha256, read_json, write_json
 
@@ -38,7 +38,7 @@ class ImageSet:
     """
 
     name: str
-    split: str
+    split: Split
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
@@ -48,7 +48,7 @@ class ImageSet:
     corrupt: int = 0
 
 
-def load(name, split="test", *, root=None, limit=None, fold=None, size=None, skip_corrupt=False) -> ImageSet:
+def load(name, split: Split = "test", *, root=None, limit=None, fold=None, size=None, skip_corrupt=False) -> ImageSet:
     """Load a set into memory.
 
     Args:
@@ -62,9 +62,9 @@ def load(name, split="test", *, root=None, limit=None, fold=None, size=None, ski
         skip_corrupt: leave out images that cannot be read, and give their number in ``corrupt``.
 
     Raises:
-        PGJRError: ``limit`` or ``size`` below 1, a fold that does not exist, an unknown set or split, missing data, files that are not the
-            official ones, no images, an image that cannot be read, images that are not squares of one size, or fewer
-            than two class folders.
+        PGJRError: ``limit`` or ``size`` below 1, a fold that does not exist, an unknown set or split, missing data,
+            files that are not the official ones, no images, an image that cannot be read, images that are not squares
+            of one size, or fewer than two class folders.
     """
     if limit is not None and limit < 1:
         raise PGJRError(f"limit is {limit}, but at least one image is needed: give a positive number or none.")
@@ -83,7 +83,7 @@ def load(name, split="test", *, root=None, limit=None, fold=None, size=None, ski
     return ImageSet(name, source.split, images, labels[kept], SETS[name].class_names, paths, digest)
 
 
-def available(name, split="test", root=None) -> bool:
+def available(name, split: Split = "test", root=None) -> bool:
     """Say whether :func:`load` would find the files of this set, without reading them."""
     try:
         _locate(name, split, root)
@@ -92,7 +92,7 @@ def available(name, split="test", root=None) -> bool:
     return True
 
 
-def checksum(name, split="test", root=None, limit=None, fold=None) -> str:
+def checksum(name, split: Split = "test", root=None, limit=None, fold=None) -> str:
     """Compute the SHA-256 of a set's stored files, or of its arrays if it needs no files.
 
     Repeated calls are cheap: digests are cached by the names, sizes and modification times of the files.
@@ -112,7 +112,7 @@ class _Source:
     """Where a set's data lies: image files, or archives (none for a built-in set) and a function that reads them."""
 
     name: str
-    split: str
+    split: Split
     base: Path = Path(".")  # paths in checksums and in ImageSet are relative to it
     files: tuple[tuple[str, Path], ...] = ()  # (class, path)
     archives: tuple[Path, ...] = ()
@@ -129,8 +129,8 @@ class _Source:
 
 
 def _locate(name, split, root):
-    if split not in ("train", "test", "all"):
-        raise PGJRError(f"{name} has no split {split!r}: use train, test or all.")
+    if split not in SPLITS:
+        raise PGJRError(f"{name} has no split {split!r}: use one of {', '.join(SPLITS)}.")
     if name in BUILT_IN:
         return _Source(name, "all", read=BUILT_IN[name])
     kind, _, place = name.partition(":")
