@@ -1,4 +1,4 @@
-"""The command line: ``pgjr fetch | extract | cluster | verify``.
+"""Run the command line: ``pgjr fetch | extract | cluster | verify``.
 
 It is built on argparse, which is in the standard library, starts fast, and is enough for a few commands.
 """

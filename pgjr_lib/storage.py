@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and tensors that are what they were when they were written.
+"""Keep files that are whole or absent, and tensors that are what they were when they were written.
 
 A write goes to a temporary file beside its target, which then replaces the target. Tensors are stored as
 safetensors, never pickle, with a SHA-256 over names, dtypes, shapes and bytes in the file's metadata.

@@ -75,12 +75,12 @@ def load(name, split: Split = "test", *, root=None, limit=None, fold=None, size=
     if source.files:
         return _load_files(source, digest, _subset(len(source.files), limit, fold), size, skip_corrupt)
     images, labels = source.read()
-    kept = _subset(len(images), limit, fold)
-    images = images[kept]
+    rows = _subset(len(images), limit, fold)
+    images = images[rows]
     if size is not None and images.shape[-1] != size:
         images = np.stack([resize(image, size) for image in images])
-    paths = tuple(f"{name}/{source.split}/{i:05d}" for i in kept)
-    return ImageSet(name, source.split, images, labels[kept], SETS[name].class_names, paths, digest)
+    paths = tuple(f"{name}/{source.split}/{i:05d}" for i in rows)
+    return ImageSet(name, source.split, images, labels[rows], SETS[name].class_names, paths, digest)
 
 
 def available(name, split: Split = "test", root=None) -> bool:
@@ -171,20 +171,20 @@ def _locate_named(name, split, root):
     if (archive := find_archive(name, root, splits)) is not None:
         paths, read = archive
         return _Source(name, split, root, archives=tuple(paths), read=read)
-    listed = [list_published(name, root, part) for part in splits]
-    if all(listed):
-        return _Source(name, split, root, files=tuple(item for part in listed for item in part))
-    looked = " and ".join(str(root / name / part) for part in splits)
-    looked += f" and {', '.join(str(root / layout) for layout in info.layouts)}" if info.layouts else ""
-    raise PGJRError(f"{name} ({split}) was not found: looked for {looked}; to get it: {info.download}.")
+    lists = [list_published(name, root, part) for part in splits]
+    if all(lists):
+        return _Source(name, split, root, files=tuple(item for part in lists for item in part))
+    places = " and ".join(str(root / name / part) for part in splits)
+    places += f" and {', '.join(str(root / layout) for layout in info.layouts)}" if info.layouts else ""
+    raise PGJRError(f"{name} ({split}) was not found: looked for {places}; to get it: {info.download}.")
 
 
-def _load_files(source, digest, kept, size, skip_corrupt):
+def _load_files(source, digest, rows, size, skip_corrupt):
     class_names = tuple(sorted({label for label, _ in source.files}))
-    chosen = [source.files[i] for i in kept]
+    files = [source.files[i] for i in rows]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda item: decode(item[1], size), chosen))
-    decoded = [(label, path, result) for (label, path), result in zip(chosen, results, strict=True)]
+        results = list(pool.map(lambda item: decode(item[1], size), files))
+    decoded = [(label, path, result) for (label, path), result in zip(files, results, strict=True)]
     corrupt = [(path, result.error) for _, path, result in decoded if result.pixels is None]
     if corrupt and not skip_corrupt:
         path, error = corrupt[0]

@@ -1,4 +1,4 @@
-"""Every fact about every named image set, in one table.
+"""Hold every fact about every named image set, in one table.
 
 Other modules look a set up in :data:`SETS` and keep no facts of their own. Nothing here imports torch or numpy.
 """

@@ -1,4 +1,4 @@
-"""The page of ``pgjr cluster``: galleries, sizes, a map with thumbnails, and a search, in one file."""
+"""Render the page of ``pgjr cluster``: galleries, sizes, a map with thumbnails, and a search, in one file."""
 
 import base64
 from pathlib import Path
