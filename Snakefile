@@ -12,8 +12,7 @@ try:
     EXPERIMENTS, PLAN = manifest.load_manifest(), make.plan(PROFILE)
     NOTEBOOKS = [path.stem for path in toc.toc_notebooks(manifest.home())]
     READS = {name: EXPERIMENTS.reads(name) for name in NOTEBOOKS}
-    if PLAN.missing:
-        raise PGJRError(PLAN.missing[0])
+    PLAN.refuse_incomplete()
 except PGJRError as error:
     sys.exit(f"error: {error}")
 

@@ -1,1 +1,7 @@
 """The book's machinery: from experiments.yaml to runs, records, verdicts and pages."""
+
+import os
+from pathlib import Path
+
+# make, Snakemake, notebooks and shells share one cache, and so do the processes that they start
+os.environ.setdefault("PGJR_CACHE", str(Path(__file__).resolve().parents[1] / "build" / "cache"))

@@ -72,9 +72,9 @@ def _plan(options) -> None:
     from pgjr_book.show.plan import plan_text
 
     profile = known(load_manifest().profiles, options.profile, "profile")
-    planned = make.plan(options.profile)
-    cost = None if profile.records else make.cost(planned)
-    print(plan_text(profile, planned, cost, shutil.disk_usage(home()).free))
+    plan = make.plan(options.profile)
+    cost = None if profile.records else make.cost(plan)
+    print(plan_text(profile, plan, cost, shutil.disk_usage(home()).free))
 
 
 def _fetch(options) -> None:
@@ -109,14 +109,14 @@ def _train(options) -> None:
     from pgjr_book.run_config import RunConfig
     from pgjr_lib.storage import parse_yaml
 
-    given = {}
+    fields = {}
     for setting in options.settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise PGJRError(f"{setting!r} is not of the form FIELD=VALUE: write for example method=gjr.")
-        given[name] = parse_yaml(value, repr(setting))
-    start = load_manifest().methods.get(str(given.get("method")), {})
-    config = validated(RunConfig, {**start, **given}, "train")
+        fields[name] = parse_yaml(value, repr(setting))
+    start = load_manifest().methods.get(str(fields.get("method")), {})
+    config = validated(RunConfig, {**start, **fields}, "train")
     scores = make.run(config, options.out)["scores"]["plain"]
     means = ", ".join(f"{name.upper()} {sum(scores[name]) / len(scores[name]):.3f}" for name in ("acc", "nmi", "ari"))
     print(f"{means} (mean over {len(scores['acc'])} k-means seeds); record: {record_path(config, options.out)}")

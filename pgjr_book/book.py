@@ -44,10 +44,10 @@ def stage(profile: str) -> Path:
             shutil.copy(repository / name, source / name)
     executions = {}
     for path in toc_notebooks(repository):
-        executed = root / "notebooks" / path.name
-        if not executed.is_file():
-            raise PGJRError(f"{executed} is missing: run make book PROFILE={profile}, which executes it.")
-        notebook = json.loads(executed.read_text())
+        execution = root / "notebooks" / path.name
+        if not execution.is_file():
+            raise PGJRError(f"{execution} is missing: run make book PROFILE={profile}, which executes it.")
+        notebook = json.loads(execution.read_text())
         executions[path.stem] = notebook["metadata"]["pgjr"]
         for cell in notebook["cells"]:  # papermill repeats the parameters, which a reader does not need twice
             if "injected-parameters" in cell["metadata"].get("tags", []):

@@ -12,14 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
-SHOWN = ("matplotlib", "seaborn", "pandas", "myst-nb")  # what the book's extra needs inside a notebook
-KEPT = ("torch", "torchvision", "numpy")  # a reinstall would break the machine's own CUDA setup
+DISPLAY = ("matplotlib", "seaborn", "pandas", "myst-nb")  # what the book's extra needs inside a notebook
+PINNED = ("torch", "torchvision", "numpy")  # a reinstall would break the machine's own CUDA setup
 
 
 def missing() -> list[str]:
     """Return the requirements that are not installed, in whatever version."""
     project = tomllib.loads(PYPROJECT.read_text())["project"]
-    book = [line for line in project["optional-dependencies"]["book"] if re.split(r"[^\w-]", line)[0] in SHOWN]
+    book = [line for line in project["optional-dependencies"]["book"] if re.split(r"[^\w-]", line)[0] in DISPLAY]
     return [line for line in project["dependencies"] + book if _version(re.split(r"[^\w-]", line)[0]) is None]
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     if not requirements:
         return
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        constraints.write("".join(f"{name}=={_version(name)}\n" for name in KEPT if _version(name)))
+        constraints.write("".join(f"{name}=={_version(name)}\n" for name in PINNED if _version(name)))
         constraints.flush()
         command = [sys.executable, "-m", "pip", "install", "-q", "-c", constraints.name, *requirements]
         subprocess.run(command, check=True)

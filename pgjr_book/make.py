@@ -4,7 +4,7 @@ This is the only module that knows both records and training. Planning imports n
 """
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pgjr_book import manifest as manifests
@@ -20,6 +20,7 @@ from pgjr_lib.priors.names import at_hand
 from pgjr_lib.priors.supervision import refuse_seen
 
 FEATURE_VALUES = 512 + 64 * 49  # numbers of an embedding and of a PCA-64 map of 7x7, for the estimate of disk
+_unavailable: set[str] = set()  # optional priors that this process failed to fetch, so that each is tried once
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class PlannedExperiment:
         paths: run -> path of its record, for the runs whose data and weights are here.
         own: the paths of the runs that no earlier or timed experiment computes.
         features: the manifests of the features that the runs read.
+        left_out: whether it is optional and lacks a prior. Nothing is computed for it until that prior is fetched.
     """
 
     experiment: Experiment
     paths: dict[RunConfig, Path] = field(default_factory=dict)
     own: list[Path] = field(default_factory=list)
     features: list[Path] = field(default_factory=list)
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,36 @@ class Plan:
         experiments: name -> experiment, in the manifest's order.
         features: manifest of a feature folder -> what it lists.
         to_fetch: names of priors that are not here and can be fetched.
-        missing: sentences on data and priors that the profile needs and that are not here.
+        required: those of ``to_fetch`` that an experiment needs which is not optional.
+        missing: sentences on data, and on priors that cannot be fetched, that the profile needs and that are not here.
     """
 
     profile: str
     experiments: dict[str, PlannedExperiment]
     features: dict[Path, FeatureConfig]
     to_fetch: list[str]
+    required: list[str]
     missing: list[str]
+
+    def refuse_missing(self) -> None:
+        """Refuse to start while data are missing.
+
+        Raises:
+            PGJRError: the first sentence of ``missing``.
+        """
+        if self.missing:
+            raise PGJRError(self.missing[0])
+
+    def refuse_incomplete(self) -> None:
+        """Refuse to start while data or a required prior are missing.
+
+        Raises:
+            PGJRError: what is missing, and how to get it.
+        """
+        self.refuse_missing()
+        if self.required:
+            command = f"python -m pgjr_book fetch --profile {self.profile}"
+            raise PGJRError(f"{self.required[0]} is not on this machine: fetch it with `{command}`.")
 
 
 def build_root(profile: str) -> Path:
@@ -70,58 +95,52 @@ def plan(profile: str, root: Path | None = None) -> Plan:
         PGJRError: no such profile, or a manifest with a mistake.
     """
     manifest = load_manifest()
-    chosen = known(manifest.profiles, profile, "profile")
+    rendered = known(manifest.profiles, profile, "profile").records
     root = root or build_root(profile)
-    planned, features, claimed, to_fetch, missing = {}, {}, set(), {}, {}
+    entries, features, owned, to_fetch, required, missing = {}, {}, set(), {}, {}, {}
     # a run that several experiments show belongs to the timed one, so that it runs alone
     for name in sorted(manifest.experiments, key=lambda n: not manifest.experiments[n].timed):
         experiment = manifests.experiment(manifest, profile, name)
-        if chosen.records:
-            paths = {run.config: path for run, path in _committed(manifest, profile, name)}
-            planned[name] = PlannedExperiment(experiment, paths)
+        if rendered:
+            paths = {run.config: path for run, path in _committed_runs(manifest, profile, name)}
+            entries[name] = PlannedExperiment(experiment, paths)
             continue
-        absent = {run.config.prior for run in experiment.runs if run.config.features() and not at_hand(run.config.prior)}
-        to_fetch |= dict.fromkeys(sorted(absent))
-        if experiment.optional and absent:
-            planned[name] = PlannedExperiment(replace(experiment, runs=[]))
+        lacking = {run.config.prior for run in experiment.runs if run.config.features() and not at_hand(run.config.prior)}
+        to_fetch |= dict.fromkeys(sorted(lacking))
+        if experiment.optional and lacking:
+            entries[name] = PlannedExperiment(experiment, left_out=True)
             continue
-        paths, needed = {}, {}
+        required |= dict.fromkeys(sorted(lacking))
+        paths, manifests_read = {}, {}
         for run in experiment.runs:
+            config = run.config.features()
             try:
+                if config and run.config.prior in lacking:  # no key without its weights, but its data may be missing too
+                    records.data_digest(run.config)
+                    continue
                 paths[run.config] = records.record_path(run.config, root)
-                if config := run.config.features():
-                    needed[records.feature_folder(config, root) / manifest_name(config.views)] = config
+                if config:
+                    manifests_read[records.feature_folder(config, root) / manifest_name(config.views)] = config
             except PGJRError as error:  # data or weights are not here, so the key is not known yet
                 missing[str(error)] = None
-        own = [path for path in dict.fromkeys(paths.values()) if path not in claimed]
-        claimed.update(own)
-        features |= needed
-        planned[name] = PlannedExperiment(experiment, paths, own, list(needed))
-    return Plan(profile, {name: planned[name] for name in manifest.experiments}, features, list(to_fetch), list(missing))
+        own = [path for path in dict.fromkeys(paths.values()) if path not in owned]
+        owned.update(own)
+        features |= manifests_read
+        entries[name] = PlannedExperiment(experiment, paths, own, list(manifests_read))
+    experiments = {name: entries[name] for name in manifest.experiments}
+    return Plan(profile, experiments, features, list(to_fetch), list(required), list(missing))
 
 
 def fetch(profile: str) -> list[str]:
     """Fetch the priors that ``profile`` needs and that are not here. Returns their names.
 
     Raises:
-        PGJRError: a prior cannot be had. Optional experiments are left out instead, and the plan says so.
+        PGJRError: data are missing, in which case nothing is fetched, or a required prior cannot be had. Experiments
+            whose optional prior cannot be had are left out.
     """
-    manifest, optional = load_manifest(), set()
-    for name in manifest.experiments:
-        experiment = manifests.experiment(manifest, profile, name)
-        optional |= {run.config.prior for run in experiment.runs if experiment.optional}
-    fetched = []
-    for prior in plan(profile).to_fetch:
-        from pgjr_lib.priors.fetch import fetch as fetch_prior  # torch: a plan does without it
-
-        try:
-            fetch_prior(prior)
-        except PGJRError:
-            if prior not in optional:
-                raise
-            continue
-        fetched.append(prior)
-    return fetched
+    needs = plan(profile)
+    needs.refuse_missing()  # an hour of downloads would not help
+    return [prior for prior in needs.to_fetch if _fetch_prior(prior, optional=prior not in needs.required)]
 
 
 def image_count(run: RunConfig) -> int:
@@ -145,6 +164,7 @@ class ExperimentCost:
     """What an experiment costs: its runs, those that no experiment above has, hours, and minutes of the longest run."""
 
     name: str
+    optional: bool
     runs: int
     new: int
     hours: float
@@ -153,7 +173,10 @@ class ExperimentCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a profile costs before anything starts, at its assumed rates in images a second."""
+    """What a profile costs before anything starts, at its assumed rates in images a second.
+
+    Optional experiments count, because ``make book`` computes them where it can fetch their priors.
+    """
 
     experiments: list[ExperimentCost]
     runs: int
@@ -169,31 +192,31 @@ class Cost:
         return self.encoding_hours + sum(experiment.hours for experiment in self.experiments)
 
 
-def cost(planned: Plan) -> Cost:
+def cost(plan: Plan) -> Cost:
     """Estimate what a plan costs.
 
     Raises:
         PGJRError: the profile lacks a rate.
     """
-    rates = load_manifest().profiles[planned.profile].rates
-    if absent := [kind for kind in ("cnn", "prior", "head") if kind not in rates]:
-        place = f"{manifests.FILE}: profiles.{planned.profile}.rates"
-        raise PGJRError(f"{place} lacks {', '.join(absent)}: add it, in images a second.")
-    rows, counted, recorded, encoded = [], set(), 0, {}
-    for name, entry in planned.experiments.items():
+    rates = load_manifest().profiles[plan.profile].rates
+    if lacking := [kind for kind in ("cnn", "prior", "head") if kind not in rates]:
+        place = f"{manifests.FILE}: profiles.{plan.profile}.rates"
+        raise PGJRError(f"{place} lacks {', '.join(lacking)}: add it, in images a second.")
+    rows, hashes, recorded, images = [], set(), 0, {}
+    for name, entry in plan.experiments.items():
         new = [run.config for run in entry.experiment.runs]
-        new = [run for run in dict.fromkeys(new) if run.hash() not in counted]
-        counted |= {run.hash() for run in new}
-        done = {run for run in new if run in entry.paths and entry.paths[run].exists()}
-        recorded += len(done)
+        new = [run for run in dict.fromkeys(new) if run.hash() not in hashes]
+        hashes |= {run.hash() for run in new}
+        on_disk = {run for run in new if run in entry.paths and entry.paths[run].exists()}
+        recorded += len(on_disk)
         hours = {run: run_hours(run, rates) for run in new}
-        unfinished = sum(hours[run] for run in new if run not in done)
+        remaining = sum(hours[run] for run in new if run not in on_disk)
         longest = 60 * max(hours.values(), default=0.0)
-        rows.append(ExperimentCost(name, len(entry.experiment.runs), len(new), unfinished, longest))
-        encoded |= {config: image_count(run) for run in new if (config := run.features())}
-    encodings = sum(count * (1 + config.views) for config, count in encoded.items())
+        rows.append(ExperimentCost(name, entry.experiment.optional, len(entry.experiment.runs), len(new), remaining, longest))
+        images |= {config: image_count(run) for run in new if (config := run.features())}
+    encodings = sum(count * (1 + config.views) for config, count in images.items())
     disk = 2 * FEATURE_VALUES * encodings
-    return Cost(rows, len(counted), recorded, len(encoded), encodings, encodings / rates["prior"] / 3600, disk)
+    return Cost(rows, len(hashes), recorded, len(images), encodings, encodings / rates["prior"] / 3600, disk)
 
 
 def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = True) -> dict:
@@ -215,19 +238,19 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
 
     device = device or default_device()
     if config.features():
-        _fetched(config.prior)
+        _fetch_prior(config.prior)
         refuse_seen(config.prior, config.dataset)
     run_key, origin = records.key(config), provenance(device, config.hash())
     if (features := config.features()) is not None:
         inputs = cache.extract(features, records.feature_folder(features, root), device=device, alone=alone)
         refuse_seen(config.prior, config.dataset, inputs.class_names)
-        described = {**inputs.manifest["data"], "classes": len(inputs.class_names)}
+        images = {**inputs.manifest["data"], "classes": len(inputs.class_names)}
         weights = inputs.manifest["weights"]
         plain_s, extract_s = inputs.manifest["plain_seconds"], inputs.manifest["seconds"]
     else:
         inputs = train.load_images(config)
-        described = {"name": inputs.name, "split": inputs.split, "count": len(inputs.labels),
-                     "classes": len(inputs.class_names), "checksum": inputs.checksum, "note": inputs.note}  # fmt: skip
+        images = {"name": inputs.name, "split": inputs.split, "count": len(inputs.labels),
+                  "classes": len(inputs.class_names), "checksum": inputs.checksum, "note": inputs.note}  # fmt: skip
         weights, plain_s, extract_s = None, 0.0, 0.0
     checkpoint = records.checkpoint_path(run_key, root)
     alone = alone and not checkpoint.exists()  # whatever stopped the run, its seconds are no longer those of one machine
@@ -235,7 +258,7 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
     record = {
         "key": run_key, "config": config.model_dump(), "results_version": RESULTS_VERSION,
         "feature_format": FORMAT if features else None, **result,
-        "data": {name: described[name] for name in ("name", "split", "count", "classes", "checksum", "note")},
+        "data": {name: images[name] for name in ("name", "split", "count", "classes", "checksum", "note")},
         "weights": weights, "provenance": origin,
     }  # fmt: skip
     timings = record["timings"]
@@ -276,21 +299,21 @@ def run_missing(
     for name in names:
         entry = manifests.experiment(manifest, profile, name)
         for prior in dict.fromkeys(run.config.prior for run in entry.runs if run.config.features()):
-            _fetched(prior, optional=entry.optional)
-    planned, wanted = plan(profile).experiments, {}
-    for name in names:
-        for config in (run.config for run in planned[name].experiment.runs):
+            _fetch_prior(prior, optional=entry.optional)
+    entries, configs = plan(profile).experiments, {}
+    for entry in (entries[name] for name in names):
+        for config in (run.config for run in entry.experiment.runs if not entry.left_out):
             path = records.record_path(config, root)  # says what is missing, where the plan has no path
-            if not own or path in planned[name].own:
-                wanted[path] = config
+            if not own or path in entry.own:
+                configs[path] = config
     part, parts = shard
-    todo = [(config, path) for path, config in wanted.items() if seed is None or config.seed == seed]
-    computed = 0
+    todo = [(config, path) for path, config in configs.items() if seed is None or config.seed == seed]
+    count = 0
     for config, path in todo[part::parts]:
         if not path.exists():
             run(config, root, alone=alone)
-            computed += 1
-    return computed
+            count += 1
+    return count
 
 
 def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
@@ -308,17 +331,17 @@ def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
     manifest = load_manifest()
     experiment = manifests.experiment(manifest, profile, name)
     if manifest.profiles[profile].records:
-        return [run.described(records.read_record(path)) for run, path in _committed(manifest, profile, name)]
+        return [run.described(records.read_record(path)) for run, path in _committed_runs(manifest, profile, name)]
     priors = {run.config.prior for run in experiment.runs if run.config.features()}
     if experiment.optional and not all(map(at_hand, priors)):  # as plan decides; make book has tried to fetch them
         return []
-    root, described = root or build_root(profile), []
+    root, rows = root or build_root(profile), []
     for variant in experiment.runs:
         path = records.record_path(variant.config, root)
         if not path.exists():
-            run(variant.config, root)
-        described.append(variant.described(records.read_record(path)))
-    return described
+            run(variant.config, root, alone=experiment.timed)
+        rows.append(variant.described(records.read_record(path)))
+    return rows
 
 
 def records_for(notebook: str, profile: str) -> dict[str, list[dict]]:
@@ -332,32 +355,35 @@ def records_for(notebook: str, profile: str) -> dict[str, list[dict]]:
 
 def profile_records(profile: str, without: tuple[str, ...] = ()) -> list[dict]:
     """Return every record that a profile's book shows, apart from those that only the experiments ``without`` show."""
-    planned = plan(profile).experiments
-    paths = {path for name, entry in planned.items() if name not in without for path in entry.paths.values()}
+    entries = plan(profile).experiments
+    paths = {path for name, entry in entries.items() if name not in without for path in entry.paths.values()}
     return [records.read_record(path) for path in sorted(paths) if path.exists()]
 
 
-def _fetched(prior: str, optional: bool = False) -> bool:
-    """Fetch a prior that is not here; False where it cannot be had and is optional."""
+def _fetch_prior(prior: str, optional: bool = False) -> bool:
+    """Fetch a prior unless it is here; return False where it is optional and cannot be had."""
     if at_hand(prior):
         return True
-    from pgjr_lib.priors.fetch import fetch as fetch_prior
+    if optional and prior in _unavailable:
+        return False
+    from pgjr_lib.priors.fetch import fetch as fetch_weights  # torch: a plan does without it
 
     try:
-        fetch_prior(prior)
+        fetch_weights(prior)
     except PGJRError:
         if not optional:
             raise
+        _unavailable.add(prior)
         return False
     return True
 
 
-def _committed(manifest: Manifest, profile: str, name: str) -> list[tuple[VariantRun, Path]]:
+def _committed_runs(manifest: Manifest, profile: str, name: str) -> list[tuple[VariantRun, Path]]:
     """Return an experiment's runs that have a committed record, with its file; of each set, one profile's only."""
-    pairs, owners, shown = [], {}, records.Shown(home() / "results")
+    pairs, owners, comparable = [], {}, records.Comparable(home() / "results")
     for source in manifest.profiles[profile].records:
         for run in variant_runs(manifest, source, name):
-            path = shown.record(run.config)
+            path = comparable.record(run.config)
             if path and owners.setdefault((run.config.dataset, run.config.split), source) == source:
                 pairs.append((run, path))
     return pairs

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args, get_origin
 from pydantic import Field, ValidationError
 
 from pgjr_book.run_config import CNNS, EXTRAS, Method, RunConfig, Strict
-from pgjr_lib.data.sets import SETS
+from pgjr_lib.data.sets import SETS, Split
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import parse_yaml
 
@@ -24,7 +24,7 @@ class SetChoice(Strict):
     """
 
     dataset: str | None = None
-    split: Literal["train", "test", "all"] = "test"
+    split: Split = "test"
     limit: int | None = Field(None, ge=2)
     folds: int | None = Field(None, ge=2)
     cnn: dict[str, object] = {}
@@ -193,26 +193,26 @@ def variant_runs(manifest: Manifest, profile: str, name: str) -> list[VariantRun
     Raises:
         PGJRError: settings that no run can have, with the variant that has them.
     """
-    chosen, entry, runs = manifest.profiles[profile], manifest.experiments[name], []
-    for source in chosen.records:
+    settings, entry, runs = manifest.profiles[profile], manifest.experiments[name], []
+    for source in settings.records:
         runs += variant_runs(manifest, source, name)
-    for set_name in entry.sets.get(profile, chosen.sets):
-        if set_name not in chosen.sets:
-            hint = hint_for(set_name, chosen.sets)
+    for set_name in entry.sets.get(profile, settings.sets):
+        if set_name not in settings.sets:
+            hint = hint_for(set_name, settings.sets)
             raise PGJRError(f"{FILE}: experiments.{name}.sets.{profile} names {set_name}, which profile {profile} lacks{hint}")
-        for variant, point in _with_priors(manifest, chosen, entry).items():
+        for variant, point in _with_priors(manifest, settings, entry).items():
             place = f"{FILE}: experiments.{name}.variants.{variant} (profile {profile})"
-            values = _settings(manifest, chosen, set_name, point.run)
+            values = _settings(manifest, settings, set_name, point.run)
             kind = SEEDED.get(values.get("method"))
-            folds = chosen.sets[set_name].folds
+            folds = settings.sets[set_name].folds
             # without folds, a method without a seed gives the same in every run
-            count = entry.seeds.get(profile, chosen.seeds.get(kind or "head", 1)) if kind or folds else 1
+            count = entry.seeds.get(profile, settings.seeds.get(kind or "head", 1)) if kind or folds else 1
             count = min(count, point.seeds or count)
             for seed in range(entry.first_seed, entry.first_seed + count):
-                given = {"seed": seed} if kind or folds else {}
-                given |= {"fold": seed % folds} if folds else {}
-                given |= dict.fromkeys(EXTRAS, 0) if seed > entry.first_seed else {}  # the first seed's are enough
-                config = validated(RunConfig, {**values, **given}, place)
+                seeding = {"seed": seed} if kind or folds else {}
+                seeding |= {"fold": seed % folds} if folds else {}
+                seeding |= dict.fromkeys(EXTRAS, 0) if seed > entry.first_seed else {}  # the first seed's are enough
+                config = validated(RunConfig, {**values, **seeding}, place)
                 if ":" not in config.dataset:  # else a folder of the user's own
                     known(SETS, config.dataset, "data set", f"{place}: ")
                 runs.append(VariantRun(variant, point.name(), point.panel, point.value, config))
@@ -235,14 +235,14 @@ def _with_priors(manifest: Manifest, profile: Profile, entry: ExperimentEntry) -
 
 def _settings(manifest: Manifest, profile: Profile, set_name: str, run: dict) -> dict:
     """Return the settings of a variant on a set: the later of these layers wins."""
-    method, chosen = run.get("method"), profile.sets[set_name]
+    method, choice = run.get("method"), profile.sets[set_name]
     values = {
         **manifest.methods.get(method, {}),
-        **chosen.model_dump(exclude={"cnn", "folds"}),
-        "dataset": chosen.dataset or set_name,
+        **choice.model_dump(exclude={"cnn", "folds"}),
+        "dataset": choice.dataset or set_name,
         **profile.common,
         **profile.methods.get(method, {}),
-        **(chosen.cnn if method in CNNS else {}),
+        **(choice.cnn if method in CNNS else {}),
         **run,
     }
     if "$prior" in str(values.get("prior")):  # a control may wrap the profile's prior
@@ -257,7 +257,7 @@ def validated(model: type[Strict], raw, where: str) -> Strict:
         PGJRError: the first mistake, with its place in ``where`` and the names that exist.
     """
     try:
-        made = model.model_validate(raw)
+        instance = model.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")
@@ -267,9 +267,9 @@ def validated(model: type[Strict], raw, where: str) -> Strict:
         if first["type"] == "missing":
             raise PGJRError(f"{where}: {place} is missing: add it.") from None
         raise PGJRError(f"{where}: {place or 'the file'} is {first['input']!r}, but: {first['msg']}.") from None
-    if isinstance(made, RunConfig) and (mistake := made.mistake()):
+    if isinstance(instance, RunConfig) and (mistake := instance.mistake()):
         raise PGJRError(f"{where}: {mistake}.")
-    return made
+    return instance
 
 
 def _model_at(model: type[Strict], place: tuple) -> type[Strict]:

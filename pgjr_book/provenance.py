@@ -11,9 +11,11 @@ from pathlib import Path
 HASH = re.compile("[0-9a-f]{7,64}")
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "openvino", "scikit-learn", "numpy", "scipy")
 ROOT = Path(__file__).resolve().parents[1]
-# a change of these files can change a number; a change of any other only changes how numbers are shown
+# a change of these files can change a number (the Snakefile sets the threads of a run, and so its seconds); a change
+# of any other only changes how numbers are shown
 NUMBERS = ("pgjr_lib", ":!pgjr_lib/photos", ":!pgjr_lib/cli.py", "pgjr_book/run_config.py", "pgjr_book/train.py",
-           "pgjr_book/make.py", "pgjr_book/manifest.py", "pgjr_book/snapshots.py", "experiments.yaml")  # fmt: skip
+           "pgjr_book/make.py", "pgjr_book/manifest.py", "pgjr_book/snapshots.py", "pgjr_book/memory.py",
+           "experiments.yaml", "Snakefile")  # fmt: skip
 
 
 def git(folder: Path, *arguments: str) -> str | None:

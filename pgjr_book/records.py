@@ -146,7 +146,7 @@ def _published(folder: Path, _changed: int) -> dict[str, list[Published]]:
     return index
 
 
-class Shown:
+class Comparable:
     """Choose the committed record that a page shows for a run, or none.
 
     Records of one page must be comparable. So all records of a set are made from the same data, all of a prior with the

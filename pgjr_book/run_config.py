@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pgjr_lib.data.sets import SETS
+from pgjr_lib.data.sets import SETS, Split
 from pgjr_lib.options import (
     FIXED_JIGSAWS,
     Backbone,
@@ -23,6 +23,7 @@ from pgjr_lib.options import (
 )
 from pgjr_lib.priors.config import FeatureConfig
 
+FEATURES = FeatureConfig.model_fields
 RESULTS_VERSION = 2  # raise it when a change of the code changes results: every run is then computed anew
 
 Method = Literal["pixels", "prior", "pgjr", "idfd", "gjr"]
@@ -62,16 +63,16 @@ class RunConfig(Strict):
 
     method: Method
     dataset: str
-    split: Literal["train", "test", "all"] = "test"
+    split: Split = "test"
     limit: int | None = Field(None, ge=2)
     fold: int | None = Field(None, ge=0)
     image_size: int | None = Field(None, ge=4)
     kmeans_seeds: int = Field(5, ge=1)
     prior: str | None = None
-    views: int = Field(8, ge=0)
-    crop_scale: float = Field(0.2, gt=0, le=1)
-    flip: bool = False
-    map_channels: int = Field(64, ge=1)
+    views: int = Field(FEATURES["views"].default, ge=0)
+    crop_scale: float = Field(FEATURES["crop_scale"].default, gt=0, le=1)
+    flip: bool = FEATURES["flip"].default
+    map_channels: int = Field(FEATURES["map_channels"].default, ge=1)
     map_side: int | None = Field(None, ge=1)
     backbone: Backbone = "resnet18"
     at: Place = "layer3"

@@ -1,4 +1,4 @@
-"""One run: from a configuration and its images or features to a result. It knows no paths and no records."""
+"""Compute one run, from a configuration and its images or features to a result. It knows no paths and no records."""
 
 import time
 from dataclasses import fields
@@ -118,7 +118,7 @@ def _options(kind: type, run: RunConfig, **others):
 
 
 def _baseline(run: RunConfig, inputs, device: str) -> dict:
-    """k-means on pixels, or on the prior's plain features and the protocol's variants of them."""
+    """Cluster pixels, or the prior's plain features and the protocol's variants of them."""
     started, variants = time.perf_counter(), {}
     if run.method == "pixels":
         points, labels = inputs.images.reshape(len(inputs.labels), -1) / 255.0, inputs.labels

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on their device: IDFD's recipe by torchvision's definitions, drawn for each image."""
+"""Augment whole batches on their device: IDFD's recipe by torchvision's definitions, drawn for each image."""
 
 import math
 
@@ -46,15 +46,16 @@ class Augment(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W), uint8 or float in [0, 1] -> (B, 3, size, size), float32 in [0, 1]."""
+        """Augment (B, 3, H, W), uint8 or float in [0, 1], to (B, 3, size, size), float32 in [0, 1]."""
         images = to_float(images)
         if min(images.shape[-2:]) > 2 * self.size:  # the crop does not filter, so large images would alias
             images = plain(images, 2 * self.size)
         count, _, height, width = images.shape
-        drawn, order = self.draw(count, height, width)
-        drawn = drawn.to(images.device, non_blocking=True)  # the call's one transfer; nothing waits for the device
-        boxes, flipped, keep_colour, factors = drawn[:, :4], drawn[:, 4], drawn[:, 5], drawn[:, 6:]
-        views = resized_crop(images, boxes, flipped, self.size)
+        parameters, order = self.draw(count, height, width)
+        parameters = parameters.to(images.device, non_blocking=True)  # the call's one transfer; nothing waits for the device
+        boxes, flips, keep_colour = parameters[:, :4], parameters[:, 4], parameters[:, 5]
+        factors = parameters[:, 6:]
+        views = resized_crop(images, boxes, flips, self.size)
         for step in order:
             views = JITTER[step](views, factors[:, step])
         return adjust_saturation(views, keep_colour)  # grayscale is a saturation of 0
@@ -68,11 +69,11 @@ class Augment(nn.Module):
         """
         uniform = torch.rand(count, 2 * TRIES + 7)
         boxes = crop_boxes(uniform[:, 5:], height, width, self.scale, self.ratio)
-        flipped = (uniform[:, :1] < self.flip).float()
+        flips = (uniform[:, :1] < self.flip).float()
         keep_colour = (uniform[:, 1:2] >= self.grayscale).float()
         low, high = max(0.0, 1 - self.jitter), 1 + self.jitter
         factors = low + (high - low) * uniform[:, 2:5]
-        return torch.cat([boxes, flipped, keep_colour, factors], 1), torch.randperm(len(JITTER)).tolist()
+        return torch.cat([boxes, flips, keep_colour, factors], 1), torch.randperm(len(JITTER)).tolist()
 
 
 def crop_boxes(uniform: Tensor, height: int, width: int, scale, ratio) -> Tensor:
@@ -104,20 +105,20 @@ def crop_boxes(uniform: Tensor, height: int, width: int, scale, ratio) -> Tensor
     return torch.where(fits.any(1, keepdim=True), torch.cat([corner, side], 1), central)
 
 
-def resized_crop(images: Tensor, boxes: Tensor, flipped: Tensor, size: int) -> Tensor:
+def resized_crop(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     """Crop each image to its box, resize it bilinearly and mirror it where asked, in one ``grid_sample``.
 
     Args:
         images: (B, C, H, W), float32.
         boxes: (B, 4): left, top, width and height in pixels.
-        flipped: (B,): 1 to mirror the crop from left to right, 0 to leave it.
+        flips: (B,): 1 to mirror the crop from left to right, 0 to leave it.
         size: side of the output in pixels.
 
     Returns:
         (B, C, size, size).
     """
     centres = (torch.arange(size, device=images.device) + 0.5) / size  # of the output's pixels, as a fraction
-    mirrored = centres + flipped[:, None] * (1 - 2 * centres)
+    mirrored = centres + flips[:, None] * (1 - 2 * centres)
     grid = images.new_empty(len(images), size, size, 2)
     for axis, (along, side) in enumerate([(mirrored, images.shape[-1]), (centres, images.shape[-2])]):
         start, length = boxes[:, axis, None], boxes[:, axis + 2, None]
@@ -147,7 +148,7 @@ JITTER = (adjust_brightness, adjust_contrast, adjust_saturation)
 
 
 def gray(images: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 1, H, W), by torchvision's weights of red, green and blue."""
+    """Convert (B, 3, H, W) to (B, 1, H, W), by torchvision's weights of red, green and blue."""
     red, green, blue = images.split(1, 1)
     return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 

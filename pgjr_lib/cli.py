@@ -1,4 +1,4 @@
-"""The command line: ``pgjr extract | cluster | verify``.
+"""Run the command line: ``pgjr fetch | extract | cluster | verify``.
 
 It is built on argparse, which is in the standard library, starts fast, and is enough for a few commands.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pgjr_lib import __version__
+from pgjr_lib.data.sets import SPLITS
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.options import HEAD_TRAINING
 from pgjr_lib.priors.config import FeatureConfig, manifest_name
@@ -57,17 +58,21 @@ def build_parser() -> CommandParser:
     parser.add_argument("--version", action="version", version=f"pgjr {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     defaults = {name: field.default for name, field in FeatureConfig.model_fields.items()}
-    prior_help = "class-name, <open_clip model>/<tag>, or file:<path>.safetensors (default: class-name)"
+    priors = "class-name, imagenet-labels, <open_clip model>/<tag>, file:<path>.safetensors, or random:<any other of these>"
+    prior_help = f"{priors} (default: %(default)s)"
 
     def add(name: str, command: Callable, summary: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         sub.set_defaults(command=command)
         return sub
 
+    sub = add("fetch", _fetch, "fetch the weights of priors that are not on this machine")
+    sub.add_argument("names", nargs="+", metavar="NAME", help=f"a prior, for example ViT-B-32-quickgelu/openai ({priors})")
+
     sub = add("extract", _extract, "encode images and augmented views of them with a frozen prior")
     sub.add_argument("--dataset", required=True, help="a named set, folder:PATH (one folder a class) or images:PATH")
     sub.add_argument(
-        "--split", default=defaults["split"], choices=("train", "test", "all"), help="default: %(default)s"
+        "--split", default=defaults["split"], choices=SPLITS, help="default: %(default)s"
     )
     sub.add_argument("--prior", default=defaults["prior"], help=prior_help)
     sub.add_argument(
@@ -149,6 +154,13 @@ def existing_path(text: str) -> Path:
     if not path.exists():
         raise argparse.ArgumentTypeError(f"{path} does not exist")
     return path
+
+
+def _fetch(options) -> None:
+    from pgjr_lib.priors.fetch import fetch
+
+    for name in options.names:
+        print(f"{name}: {fetch(name)['path'] or 'random weights'}")
 
 
 def _extract(options) -> None:

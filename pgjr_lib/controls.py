@@ -1,4 +1,4 @@
-"""Controls of the jigsaw: operators that look like it and lack one thing, and the one place that builds them."""
+"""Build the controls of the jigsaw: operators that look like it and lack one thing, and the one place that builds them."""
 
 import torch
 import torch.nn.functional as F
@@ -143,7 +143,7 @@ class Blur(nn.Module):
     def __init__(self, n=2, g=1):
         super().__init__()
         m = n * n
-        self.g, self.kept = g, (m - 2) / (m - 1)
+        self.g, self.share = g, (m - 2) / (m - 1)
 
     def forward(self, z: Tensor) -> Tensor:
         g = self.g
@@ -152,7 +152,7 @@ class Blur(nn.Module):
         p = F.pad(z, (g, g, g, g), mode="reflect")
         p = (p[..., : -2 * g, :] + 2 * p[..., g:-g, :] + p[..., 2 * g :, :]) / 4
         p = (p[..., : -2 * g] + 2 * p[..., g:-g] + p[..., 2 * g :]) / 4
-        return self.kept * z + (2 - self.kept) * p
+        return self.share * z + (2 - self.share) * p
 
 
 def build_jigsaw(kind, seed, channels, size, *, n=2, g=1, mode="surround", combine="residual", per_channel=False):

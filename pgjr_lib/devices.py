@@ -1,4 +1,4 @@
-"""Which device to use, the half precision that it is fast at, and how many processes may work side by side."""
+"""Choose which device to use, the half precision that it is fast at, and how many processes may work side by side."""
 
 import os
 
@@ -12,9 +12,9 @@ def default_device() -> str:
 
 def workers() -> int:
     """Return the number of processes of one thread that may work at once: ``OMP_NUM_THREADS``, else the cores at hand."""
-    chosen = os.environ.get("OMP_NUM_THREADS", "")
-    if chosen.isdigit() and int(chosen):
-        return int(chosen)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit() and int(threads):
+        return int(threads)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

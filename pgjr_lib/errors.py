@@ -1,4 +1,4 @@
-"""The exception for mistakes in the input."""
+"""Define the exception for mistakes in the input."""
 
 
 class PGJRError(ValueError):

@@ -1,4 +1,4 @@
-"""pGJR as a scikit-learn estimator: a feature matrix in, clusters out."""
+"""Offer pGJR as a scikit-learn estimator: a feature matrix in, clusters out."""
 
 import copy
 from numbers import Integral, Real

@@ -1,4 +1,4 @@
-"""The clustering protocol: k-means on L2-normalised features, scored by ACC, NMI and ARI.
+"""Score features by the clustering protocol: k-means on L2-normalised features, scored by ACC, NMI and ARI.
 
 One k-means start can move ACC by many points on the same features. So a run is scored over several k-means
 seeds, and their spread is reported apart from the spread over training seeds.

@@ -1,4 +1,4 @@
-"""The Grid Jigsaw operator J, equations 1 to 4 of the book's method page.
+"""Implement the Grid Jigsaw operator J, equations 1 to 4 of the book's method page.
 
 A map is divided into blocks and grids, every grid is regressed linearly from the grids of its own block, and
 the map is put together again. n is the number of grids along a block's side, g the pixels along a grid's side,
@@ -13,7 +13,7 @@ from pgjr_lib.options import COMBINE, MODES, PAD
 
 
 def divide_blocks(z: Tensor, s: int) -> Tensor:
-    """Equation 1: divide a map into blocks.
+    """Divide a map into blocks, equation 1.
 
     Args:
         z: (B, C, H, W) with H and W multiples of ``s``.
@@ -26,7 +26,7 @@ def divide_blocks(z: Tensor, s: int) -> Tensor:
 
 
 def divide_grids(blocks: Tensor, n: int) -> Tensor:
-    """Equation 2: divide each block into n * n grids, in reading order.
+    """Divide each block into n * n grids in reading order, equation 2.
 
     Args:
         blocks: (B, C, h, w, s, s) with s a multiple of ``n``.
@@ -39,7 +39,7 @@ def divide_grids(blocks: Tensor, n: int) -> Tensor:
 
 
 def reassemble(grids: Tensor, n: int) -> Tensor:
-    """Equation 4: the exact inverse of equations 2 and 1.
+    """Reassemble the map, equation 4: the exact inverse of equations 2 and 1.
 
     Args:
         grids: (B, C, h, w, n*n, g, g).

@@ -1,4 +1,4 @@
-"""k-means, the best of several starts: scikit-learn's on a CPU, in one process or several, and torch's on a GPU."""
+"""Run k-means, the best of several starts: scikit-learn's on a CPU, in one process or several, and torch's on a GPU."""
 
 import copy
 import time

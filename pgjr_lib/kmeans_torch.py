@@ -1,4 +1,4 @@
-"""k-means in torch: many starts at once, by scikit-learn's protocol.
+"""Run k-means in torch: many starts at once, by scikit-learn's protocol.
 
 A start is greedy k-means++ (Arthur and Vassilvitskii, 2007) and then Lloyd's algorithm until no label changes, the
 centres move by less than the tolerance, or 300 iterations have passed. The random numbers are those that scikit-learn
@@ -56,17 +56,17 @@ def plus_plus(x: Tensor, k: int, draws: Tensor) -> Tensor:
         (S, k, d) centres.
     """
     norms = x.square().sum(1)
-    chosen = [(draws[:, 0] * len(x)).long()]
-    nearest = _to_samples(x, norms, x[chosen[0]])  # (S, N) squared distances to the nearest centre
+    centres = [(draws[:, 0] * len(x)).long()]
+    nearest = _to_samples(x, norms, x[centres[0]])  # (S, N) squared distances to the nearest centre
     for u in draws[:, 1:].reshape(len(draws), k - 1, _trials(k)).unbind(1):  # (S, trials)
         weights = nearest.double() * (STEPS / nearest.amax(1, keepdim=True).double().clamp(min=1e-30))
         cumulative = weights.long().cumsum(1)  # integers, because a GPU adds floating-point numbers in any order
         candidates = torch.searchsorted(cumulative, (u * cumulative[:, -1:]).long(), right=True)
         candidates = candidates.clamp(max=len(x) - 1)  # beyond the last sample where every weight is 0
         best = _potentials(x, norms, nearest, x[candidates]).argmin(1, keepdim=True)
-        chosen.append(candidates.gather(1, best)[:, 0])
-        nearest = torch.minimum(nearest, _to_samples(x, norms, x[chosen[-1]]))
-    return x[torch.stack(chosen, 1)]
+        centres.append(candidates.gather(1, best)[:, 0])
+        nearest = torch.minimum(nearest, _to_samples(x, norms, x[centres[-1]]))
+    return x[torch.stack(centres, 1)]
 
 
 def lloyd(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:

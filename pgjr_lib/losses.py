@@ -1,4 +1,4 @@
-"""Equations 8 to 12: instance discrimination over a memory bank, and feature decorrelation.
+"""Implement equations 8 to 12: instance discrimination over a memory bank, and feature decorrelation.
 
 After Tao, Takagi and Nakata, "Clustering-friendly Representation Learning via Instance Discrimination and
 Feature Decorrelation" (ICLR 2021), and its published code.
@@ -56,7 +56,7 @@ def default_chunk(batch: int, device) -> int:
 def instance_discrimination(
     f: Tensor, index: Tensor, bank: Tensor, temperature: float, chunk: int | None = None
 ) -> Tensor:
-    """Equations 8 and 9: L_I = -mean log softmax_i(V f / tau1) at each sample's own entry.
+    """Compute equations 8 and 9: L_I = -mean log softmax_i(V f / tau1) at each sample's own entry.
 
     Args:
         f: (B, d) features on the unit sphere; computed in float32, or float64 if given.
@@ -91,7 +91,7 @@ def instance_discrimination(
 
 
 def feature_decorrelation(f: Tensor, temperature: float) -> Tensor:
-    """Equation 10: L_F = -mean_l log softmax_l(phi_l^T Phi / tau2), the columns normalised over the batch.
+    """Compute equation 10: L_F = -mean_l log softmax_l(phi_l^T Phi / tau2), the columns normalised over the batch.
 
     It discriminates the d feature columns as equation 9 discriminates instances. IDFD's paper sums over l, its code
     takes the mean, and so do we.
@@ -146,7 +146,7 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def update(self, index: Tensor, f: Tensor) -> None:
-        """Equation 12: v_i <- normalise(mu v_i + (1 - mu) f_i), for the rows ``index`` (B,) and features (B, d).
+        """Apply equation 12: v_i <- normalise(mu v_i + (1 - mu) f_i), for the rows ``index`` (B,) and features (B, d).
 
         Raises:
             ValueError: not one feature of the bank's dimension for each row, or rows not named by int64.

@@ -1,4 +1,4 @@
-"""Equations 5 to 7: GJR, a CNN from scratch with the jigsaw inside, and PGJR, a head on a frozen prior.
+"""Implement equations 5 to 7: GJR, a CNN from scratch with the jigsaw inside, and PGJR, a head on a frozen prior.
 
 With the jigsaw off, GJR is IDFD.
 """

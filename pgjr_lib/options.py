@@ -1,4 +1,4 @@
-"""The options of the modules and of a training run, each defined once.
+"""Define the options of the modules and of a training run, each defined once.
 
 This file imports nothing heavy, so that a plan can be read and checked without torch. ``jigsaw.py``, ``controls.py``,
 ``models.py`` and ``training.py`` implement what the words below stand for.

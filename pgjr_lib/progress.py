@@ -1,4 +1,4 @@
-"""Progress of long work, shown by tqdm."""
+"""Show the progress of long work, by tqdm."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Features on a plane, by t-SNE."""
+"""Project features on a plane, by t-SNE."""
 
 import numpy as np
 from sklearn.manifold import TSNE

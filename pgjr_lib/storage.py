@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and tensors that are what they were when they were written.
+"""Keep files that are whole or absent, and tensors that are what they were when they were written.
 
 A write goes to a temporary file beside its target, which then replaces the target. Tensors are stored as
 safetensors, never pickle, with a SHA-256 over names, dtypes, shapes and bytes in the file's metadata.
@@ -36,14 +36,10 @@ def atomic_write(path, data: bytes | str) -> None:
 def cache_folder() -> Path:
     """Return the folder for what can be computed or fetched again; it need not exist yet.
 
-    It is ``$PGJR_CACHE``; else ``build/cache`` of the checkout that the current folder lies in; else the user's cache.
+    It is ``$PGJR_CACHE``, else ``pgjr`` in the user's cache.
     """
-    if chosen := os.environ.get("PGJR_CACHE"):
-        return Path(chosen)
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "experiments.yaml").is_file():
-            return folder / "build" / "cache"
+    if folder := os.environ.get("PGJR_CACHE"):
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pgjr"
 
 

@@ -1,4 +1,4 @@
-"""Algorithm 1: the training loop, where its batches come from, its checkpoints, and the training of pGJR's head."""
+"""Run Algorithm 1: the training loop, where its batches come from, its checkpoints, and the training of pGJR's head."""
 
 import json
 import math

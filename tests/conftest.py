@@ -12,13 +12,20 @@ settings.register_profile("book", deadline=None, derandomize=True, max_examples=
 settings.load_profile("book")
 
 
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory):
+    """One cache for all tests, which have digests of the same files in it."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch):
+def _alone(monkeypatch, _cache):
     """Seeded, and blind to the data sets and weights of whoever runs the tests."""
     import torch
 
     monkeypatch.delenv("PGJR_DATA", raising=False)
     monkeypatch.delenv("PGJR_WEIGHTS", raising=False)
+    monkeypatch.setenv("PGJR_CACHE", str(_cache))
     np.random.seed(0)
     torch.manual_seed(0)
 

@@ -40,9 +40,9 @@ def test_conda_environments_say_what_pyproject_says(path, torch, project):
     assert pip.pop() == f"-e {project}" and (ROOT / path).parent.joinpath(project).resolve() == ROOT
     found = {canonicalize_name(r.name): r.specifier for r in map(Requirement, [*lines, *pip])}
     assert found.pop("python") == Requirement(f"python{PROJECT['requires-python']}").specifier
-    wanted = {name: r.specifier for name, r in requirements("book").items()}
-    wanted[torch] = wanted.pop("torch")  # conda-forge's name
-    assert found == wanted
+    expected = {name: r.specifier for name, r in requirements("book", "fast", "priors").items()}
+    expected[torch] = expected.pop("torch")  # conda-forge's name
+    assert found == expected
 
 
 def test_the_lock_holds_one_version_of_everything_and_satisfies_pyproject():
@@ -86,7 +86,7 @@ def test_everything_imported_is_declared():
 def test_the_command_and_the_weights_are_packaged():
     assert PROJECT["scripts"] == {"pgjr": "pgjr_lib.cli:main"}
     (commands,) = [action.choices for action in build_parser()._actions if isinstance(action.choices, dict)]
-    assert set(commands) == {"extract", "cluster", "verify"}  # what a user without a clone can use
+    assert set(commands) == {"fetch", "extract", "cluster", "verify"}  # what a user without a clone can use
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = settings["package-data"]["pgjr_lib"]
     packaged = {path for pattern in patterns for path in (ROOT / "pgjr_lib").glob(pattern)}

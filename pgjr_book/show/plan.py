@@ -19,7 +19,7 @@ def plan_text(profile, planned, cost=None, free_bytes: int = 0) -> str:
         return "\n".join([*lines, "", "This profile trains nothing."])
     lines.append(f"  {'experiment':<15} {'runs':>5} {'new':>5} {'hours':>8} {'minutes a run':>14}")
     lines += [
-        f"  {row.name:<15} {row.runs:>5} {row.new:>5} {row.hours:>8.2f} {row.longest_minutes:>14.1f}"
+        f"  {row.name:<15} {row.runs:>5} {row.new:>5} {row.hours:>8.2f} {row.longest_minutes:>14.1f}{'  optional' * row.optional}"
         for row in cost.experiments
     ]
     rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in profile.rates.items())
@@ -30,6 +30,9 @@ def plan_text(profile, planned, cost=None, free_bytes: int = 0) -> str:
         f"  runs: {cost.runs} different ones, {cost.recorded} of them recorded already",
         f"  together about {cost.hours:.2f} hours, at assumed rates of {rates} images a second",
     ]
-    lines += [f"  to fetch: {prior} (make book fetches it, or python -m pgjr_book fetch)" for prior in planned.to_fetch]
+    if any(row.optional for row in cost.experiments):
+        lines.append("  hours and disk include the optional experiments; one whose prior cannot be fetched is left out")
+    how = "make book fetches it, or python -m pgjr_book fetch"
+    lines += [f"  to fetch: {prior} ({how})" for prior in planned.to_fetch]
     lines += [f"  missing: {sentence}" for sentence in planned.missing]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ import numpy as np
 from pgjr_lib.data.decoding import decode, resize
 from pgjr_lib.data.folders import list_class_folders, list_images, list_published
 from pgjr_lib.data.readers import BUILT_IN, find_archive
-from pgjr_lib.data.sets import SETS
+from pgjr_lib.data.sets import SETS, SPLITS, Split
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import cache_folder, file_sha256, read_json, write_json
 
@@ -38,7 +38,7 @@ class ImageSet:
     """
 
     name: str
-    split: str
+    split: Split
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
@@ -48,7 +48,7 @@ class ImageSet:
     corrupt: int = 0
 
 
-def load(name, split="test", *, root=None, limit=None, fold=None, size=None, skip_corrupt=False) -> ImageSet:
+def load(name, split: Split = "test", *, root=None, limit=None, fold=None, size=None, skip_corrupt=False) -> ImageSet:
     """Load a set into memory.
 
     Args:
@@ -63,8 +63,8 @@ def load(name, split="test", *, root=None, limit=None, fold=None, size=None, ski
 
     Raises:
         PGJRError: ``limit`` or ``size`` below 1, a fold that does not exist, an unknown set or split, missing data,
-            files that are not the official ones, no images, an image that cannot be read, images that are not squares of
-            one size, or fewer than two class folders.
+            files that are not the official ones, no images, an image that cannot be read, images that are not squares
+            of one size, or fewer than two class folders.
     """
     if limit is not None and limit < 1:
         raise PGJRError(f"limit is {limit}, but at least one image is needed: give a positive number or none.")
@@ -75,15 +75,15 @@ def load(name, split="test", *, root=None, limit=None, fold=None, size=None, ski
     if source.files:
         return _load_files(source, digest, _subset(len(source.files), limit, fold), size, skip_corrupt)
     images, labels = source.read()
-    kept = _subset(len(images), limit, fold)
-    images = images[kept]
+    rows = _subset(len(images), limit, fold)
+    images = images[rows]
     if size is not None and images.shape[-1] != size:
         images = np.stack([resize(image, size) for image in images])
-    paths = tuple(f"{name}/{source.split}/{i:05d}" for i in kept)
-    return ImageSet(name, source.split, images, labels[kept], SETS[name].class_names, paths, digest)
+    paths = tuple(f"{name}/{source.split}/{i:05d}" for i in rows)
+    return ImageSet(name, source.split, images, labels[rows], SETS[name].class_names, paths, digest)
 
 
-def available(name, split="test", root=None) -> bool:
+def available(name, split: Split = "test", root=None) -> bool:
     """Say whether :func:`load` would find the files of this set, without reading them."""
     try:
         _locate(name, split, root)
@@ -92,7 +92,7 @@ def available(name, split="test", root=None) -> bool:
     return True
 
 
-def checksum(name, split="test", root=None, limit=None, fold=None) -> str:
+def checksum(name, split: Split = "test", root=None, limit=None, fold=None) -> str:
     """Compute the SHA-256 of a set's stored files, or of its arrays if it needs no files.
 
     Repeated calls are cheap: digests are cached by the names, sizes and modification times of the files.
@@ -112,7 +112,7 @@ class _Source:
     """Where a set's data lies: image files, or archives (none for a built-in set) and a function that reads them."""
 
     name: str
-    split: str
+    split: Split
     base: Path = Path(".")  # paths in checksums and in ImageSet are relative to it
     files: tuple[tuple[str, Path], ...] = ()  # (class, path)
     archives: tuple[Path, ...] = ()
@@ -129,8 +129,8 @@ class _Source:
 
 
 def _locate(name, split, root):
-    if split not in ("train", "test", "all"):
-        raise PGJRError(f"{name} has no split {split!r}: use train, test or all.")
+    if split not in SPLITS:
+        raise PGJRError(f"{name} has no split {split!r}: use one of {', '.join(SPLITS)}.")
     if name in BUILT_IN:
         return _Source(name, "all", read=BUILT_IN[name])
     kind, _, place = name.partition(":")
@@ -171,20 +171,20 @@ def _locate_named(name, split, root):
     if (archive := find_archive(name, root, splits)) is not None:
         paths, read = archive
         return _Source(name, split, root, archives=tuple(paths), read=read)
-    listed = [list_published(name, root, part) for part in splits]
-    if all(listed):
-        return _Source(name, split, root, files=tuple(item for part in listed for item in part))
-    looked = " and ".join(str(root / name / part) for part in splits)
-    looked += f" and {', '.join(str(root / layout) for layout in info.layouts)}" if info.layouts else ""
-    raise PGJRError(f"{name} ({split}) was not found: looked for {looked}; to get it: {info.download}.")
+    lists = [list_published(name, root, part) for part in splits]
+    if all(lists):
+        return _Source(name, split, root, files=tuple(item for part in lists for item in part))
+    places = " and ".join(str(root / name / part) for part in splits)
+    places += f" and {', '.join(str(root / layout) for layout in info.layouts)}" if info.layouts else ""
+    raise PGJRError(f"{name} ({split}) was not found: looked for {places}; to get it: {info.download}.")
 
 
-def _load_files(source, digest, kept, size, skip_corrupt):
+def _load_files(source, digest, rows, size, skip_corrupt):
     class_names = tuple(sorted({label for label, _ in source.files}))
-    chosen = [source.files[i] for i in kept]
+    files = [source.files[i] for i in rows]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda item: decode(item[1], size), chosen))
-    decoded = [(label, path, result) for (label, path), result in zip(chosen, results, strict=True)]
+        results = list(pool.map(lambda item: decode(item[1], size), files))
+    decoded = [(label, path, result) for (label, path), result in zip(files, results, strict=True)]
     corrupt = [(path, result.error) for _, path, result in decoded if result.pixels is None]
     if corrupt and not skip_corrupt:
         path, error = corrupt[0]

@@ -1,9 +1,13 @@
-"""Every fact about every named image set, in one table.
+"""Hold every fact about every named image set, in one table.
 
 Other modules look a set up in :data:`SETS` and keep no facts of their own. Nothing here imports torch or numpy.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Split = Literal["train", "test", "all"]  # all: train, then test
+SPLITS = get_args(Split)
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
@@ -52,10 +56,11 @@ class SetInfo:
         classes: number of classes.
         class_names: sorted names of all classes; empty where only the published files list them (Tiny-ImageNet).
         side: side of its square images in pixels; None where images differ in size.
-        splits: names of its splits, in the order in which ``all`` joins them.
+        splits: names of its splits (of ``SPLITS``), in the order in which ``all`` joins them.
         counts: number of official images in each of ``splits``.
         lossless: the official images are raw pixels, so any lossy file is a re-encoding.
         download: how to get the set, as the end of a sentence.
+        licence: the terms of its images, in short, as far as they are known.
         layouts: folders in which the set is published, relative to the data root.
         paper: the paper reports results on this set.
         generated: this library draws the images.
@@ -67,10 +72,11 @@ class SetInfo:
     classes: int
     class_names: tuple[str, ...] = ()
     side: int | None
-    splits: tuple[str, ...]
+    splits: tuple[Split, ...]
     counts: tuple[int, ...]
     lossless: bool
     download: str
+    licence: str
     layouts: tuple[str, ...] = ()
     paper: bool = False
     generated: bool = False
@@ -81,9 +87,11 @@ class SetInfo:
 
 _TRAIN_TEST = ("train", "test")
 _CIFAR = "www.cs.toronto.edu/~kriz/cifar.html"
+_CIFAR_LICENCE = "no licence stated; cite Krizhevsky 2009"
+_IMAGENET_LICENCE = "ImageNet terms of access, non-commercial research"
 _GENERATED = {
     "classes": 6, "class_names": PIECES, "side": 32, "splits": ("all",), "counts": (1200,), "lossless": True,
-    "download": "it is generated", "generated": True,
+    "download": "it is generated", "licence": "MIT, as this project", "generated": True,
 }  # fmt: skip
 
 SETS = {
@@ -95,6 +103,7 @@ SETS = {
         counts=(1797,),
         lossless=True,
         download="it comes with scikit-learn",
+        licence="BSD 3-Clause, with scikit-learn",
         mark="†",
     ),
     "pieces": SetInfo(**_GENERATED),
@@ -107,6 +116,7 @@ SETS = {
         counts=(50_000, 10_000),
         lossless=True,
         download=f"unpack cifar-10-python.tar.gz of {_CIFAR} there",
+        licence=_CIFAR_LICENCE,
         layouts=("cifar-10-batches-py", "cifar-10-batches-bin"),
         paper=True,
         mark="‡",
@@ -119,6 +129,7 @@ SETS = {
         counts=(50_000, 10_000),
         lossless=True,
         download=f"unpack cifar-100-python.tar.gz of {_CIFAR} there: it is CIFAR-100 by superclass",
+        licence=_CIFAR_LICENCE,
         layouts=("cifar-100-python", "cifar-100-binary", "cifar100"),
         paper=True,
     ),
@@ -130,6 +141,7 @@ SETS = {
         counts=(5_000, 8_000),
         lossless=True,
         download="unpack stl10_binary.tar.gz of https://cs.stanford.edu/~acoates/stl10/ there",
+        licence="no licence stated; images from ImageNet",
         layouts=("stl10_binary",),
         paper=True,
         images_from="ImageNet",
@@ -143,6 +155,7 @@ SETS = {
         counts=(13_000, 500),
         lossless=False,
         download="10 class folders of ImageNet (https://image-net.org)",
+        licence=_IMAGENET_LICENCE,
         layouts=("imagenet/train", "imagenet/val"),
         paper=True,
         seen_by=("class-name", "imagenet-labels"),
@@ -155,6 +168,7 @@ SETS = {
         counts=(19_500, 750),
         lossless=False,
         download="15 class folders of ImageNet (https://image-net.org)",
+        licence=_IMAGENET_LICENCE,
         layouts=("imagenet/train", "imagenet/val"),
         paper=True,
         seen_by=("class-name", "imagenet-labels"),
@@ -166,6 +180,7 @@ SETS = {
         counts=(100_000, 10_000),
         lossless=False,
         download="unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there",
+        licence=_IMAGENET_LICENCE,
         layouts=("tiny-imagenet-200",),
         paper=True,
         seen_by=("class-name", "imagenet-labels"),

@@ -1,1 +1,1 @@
-"""``pgjr cluster``: from a folder of photographs to a table of clusters and a page that shows them."""
+"""Run ``pgjr cluster``: from a folder of photographs to a table of clusters and a page that shows them."""

@@ -1,4 +1,4 @@
-"""A guess of how many clusters a folder of images has."""
+"""Guess how many clusters a folder of images has."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""``pgjr cluster``: from a folder of images to a table of clusters and a page that shows them."""
+"""Run ``pgjr cluster``: from a folder of images to a table of clusters and a page that shows them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The folder that ``pgjr cluster`` writes: its files, and whose results it holds."""
+"""Write the folder of ``pgjr cluster``: its files, and whose results it holds."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""The page of ``pgjr cluster``: galleries, sizes, a map with thumbnails, and a search, in one file."""
+"""Render the page of ``pgjr cluster``: galleries, sizes, a map with thumbnails, and a search, in one file."""
 
 import base64
 from pathlib import Path
@@ -11,7 +11,7 @@ from pgjr_lib.projection import tsne
 
 TEMPLATE = Path(__file__).parent / "page.html"
 MAP_IMAGES, THUMBNAIL = 4000, 96  # images on the page, at most, and the side of their thumbnails in pixels
-NEAREST, FARTHEST = 24, 8  # images of every cluster that the page always shows
+NEAREST, FARTHEST = 24, 8  # images at both ends of every cluster, which the page always has and shows unfolded
 
 
 def render(
@@ -32,15 +32,17 @@ def render(
     Returns:
         HTML that needs no other file; images are embedded as thumbnails.
     """
-    shown = select(clusters, distance)
-    plane = tsne(points[shown])
+    selection = select(clusters, distance)
+    plane = tsne(points[selection])
+    pictures = thumbnails([folder / files[i] for i in selection], THUMBNAIL)
     plane = (plane - plane.min(0)) / np.ptp(plane, axis=0).clip(1e-9)
     rows = [
         [files[i], int(clusters[i]), round(float(distance[i]), 4), round(float(x), 4), round(float(y), 4),
          base64.b64encode(thumbnail).decode()]
-        for i, (x, y), thumbnail in zip(shown, plane, thumbnails([folder / files[i] for i in shown], THUMBNAIL), strict=True)
+        for i, (x, y), thumbnail in zip(selection, plane, pictures, strict=True)
     ]  # fmt: skip
-    page = {"about": about, "sizes": np.bincount(clusters).tolist(), "images": rows, "total": len(files)}
+    page = {"about": about, "sizes": np.bincount(clusters).tolist(), "images": rows, "total": len(files),
+            "nearest": NEAREST, "farthest": FARTHEST}  # fmt: skip
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(TEMPLATE.read_text()).render(title=about["folder"], page=page)
 

@@ -1,4 +1,4 @@
-"""The frozen networks behind the priors: from images to an embedding and a feature map, whatever the architecture.
+"""Build the frozen networks behind the priors: from images to an embedding and a feature map, whatever the architecture.
 
 There are two kinds. An open_clip architecture (a name or a config) is built by open_clip, and its image tower is used.
 A timm architecture (``{"timm_model": name}``) is built by timm inside open_clip's adapter, which gives it the same
@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         self.map_indices = list(range(fine[-1] if fine else len(maps) - 1, len(maps)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, S, S) in [0, 1] -> embedding (B, D), map (B, C, H, W)."""
+        """Encode (B, 3, S, S) in [0, 1]: embedding (B, D), map (B, C, H, W)."""
         out = self._intermediates(images)
         return out["image_features"], out["image_intermediates"][0]
 

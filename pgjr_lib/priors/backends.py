@@ -1,4 +1,4 @@
-"""How a prior runs: on which device, by which backend, and in which precision.
+"""Decide how a prior runs: on which device, by which backend, and in which precision.
 
 Torch is the reference. On a CPU, OpenVINO (the extra ``fast``) runs the same network faster; its results do not depend
 on the number of threads or on the other images of a batch. Features differ between backends and precisions, so the
@@ -124,14 +124,14 @@ def _torch_runner(backbone, encoding):
 
 def _openvino_runner(backbone, encoding):
     openvino, size, threads = _import_openvino(), backbone.image_size, torch.get_num_threads()
-    asked = {"fp32": "f32", "bf16": "bf16"}[encoding.precision]
+    hint = {"fp32": "f32", "bf16": "bf16"}[encoding.precision]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's tracer warns of every Python number in a network
             example = torch.zeros(2, 3, size, size)
             model = openvino.convert_model(backbone, example_input=example, input=[-1, 3, size, size])
         compiled = openvino.compile_model(model, "CPU", {
-            "INFERENCE_PRECISION_HINT": asked,
+            "INFERENCE_PRECISION_HINT": hint,
             # one thread a stream: nothing is added in another order, and no thread waits for another
             "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": threads,
             "ENABLE_CPU_PINNING": False,  # processes side by side would be pinned to the same cores
@@ -139,8 +139,8 @@ def _openvino_runner(backbone, encoding):
     except Exception as error:  # its converter raises many types
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise PGJRError(f"OpenVINO cannot run this prior ({reason}): use backend='torch', or uninstall openvino.") from error
-    if (got := compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != asked:
-        raise PGJRError(f"OpenVINO would run in {got} on this CPU, not in {asked}: use precision='fp32'.")
+    if (actual := compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != hint:
+        raise PGJRError(f"OpenVINO would run in {actual} on this CPU, not in {hint}: use precision='fp32'.")
     queue = openvino.AsyncInferQueue(compiled, threads)
 
     def keep(request, place):

@@ -1,4 +1,4 @@
-"""The feature cache: every image through the frozen prior once, plain and as K augmented views.
+"""Keep the feature cache: every image through the frozen prior once, plain and as K augmented views.
 
 A folder has one file for the plain features and one for each view, so fewer views are a prefix of more, and a training
 reads from disk what it draws. The files are made in chunks of consecutive images, whose random numbers depend on
@@ -154,8 +154,8 @@ def load(folder, views: int | None = None) -> FeatureSet:
     """
     folder = Path(folder)
     if views is None:
-        found = [int(path.stem.rpartition("-")[2]) for path in folder.glob(manifest_name("*"))]
-        views = max(found, default=0)
+        counts = [int(path.stem.rpartition("-")[2]) for path in folder.glob(manifest_name("*"))]
+        views = max(counts, default=0)
     path = folder / manifest_name(views)
     manifest = read_json(path)
     if missing := {"files", "config", "class_names"} - set(manifest):
@@ -168,10 +168,10 @@ def load(folder, views: int | None = None) -> FeatureSet:
         if metadata["checksum"] != checksum:
             raise PGJRError(f"{folder / name} is not the file its manifest lists: run the extraction again.")
         parts.append(tensors)
-    plain, *drawn = parts
+    plain, *view_parts = parts
     return FeatureSet(
-        plain["embedding"], plain["map"], tuple(part["embedding"] for part in drawn),
-        tuple(part["map"] for part in drawn), plain["labels"], tuple(manifest["class_names"]), manifest,
+        plain["embedding"], plain["map"], tuple(part["embedding"] for part in view_parts),
+        tuple(part["map"] for part in view_parts), plain["labels"], tuple(manifest["class_names"]), manifest,
     )  # fmt: skip
 
 
@@ -246,9 +246,9 @@ def _check_encoding(folder, key, encoding, shards):
             content = read_json(path)
         except PGJRError:  # damaged, so it is made anew anyhow
             continue
-        made = content.get("stamp", content)  # a note's stamp, or a manifest
-        if isinstance(made, dict) and made.get("key") == key and _encoding(made) != encoding:
-            sentence = f"The features in {folder.name} were made by {_encoding(made)}, not by {encoding}"
+        entry = content.get("stamp", content)  # a note's stamp, or a manifest
+        if isinstance(entry, dict) and entry.get("key") == key and _encoding(entry) != encoding:
+            sentence = f"The features in {folder.name} were made by {_encoding(entry)}, not by {encoding}"
             if shards > 1:
                 raise PGJRError(f"{sentence}: make all shards on machines alike, or choose an empty folder.")
             print(f"{sentence}: they are made anew.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the prior gives for a chunk of images: the embedding, and the map on its principal axes, plain or of a view."""
+"""Compute what the prior gives for a chunk of images: the embedding, and the map on its principal axes, plain or of a view."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -78,8 +78,8 @@ class Encoder:
         if side is None:
             return embedding, maps
         if min(maps.shape[-2:]) < side:
-            found = "x".join(map(str, maps.shape[-2:]))
-            raise PGJRError(f"map_side is {side}, but the prior's map is {found}: give at most {min(maps.shape[-2:])}.")
+            shape = "x".join(map(str, maps.shape[-2:]))
+            raise PGJRError(f"map_side is {side}, but the prior's map is {shape}: give at most {min(maps.shape[-2:])}.")
         return embedding, F.adaptive_avg_pool2d(maps, side)
 
     def _project(self, maps):

@@ -1,4 +1,4 @@
-"""What decides the features, and the key that it gives them. Imports no torch, so that planning stays light."""
+"""Define what decides the features, and the key that it gives them. Imports no torch, so that planning stays light."""
 
 import json
 from hashlib import sha256

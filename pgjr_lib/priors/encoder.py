@@ -1,4 +1,4 @@
-"""Frozen encoders: the bundled class-name prior, the ImageNet-label prior, CLIP, or any checkpoint with a sidecar."""
+"""Load frozen encoders: the bundled class-name prior, the ImageNet-label prior, CLIP, or any checkpoint with a sidecar."""
 
 from pathlib import Path
 

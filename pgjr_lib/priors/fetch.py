@@ -1,13 +1,11 @@
 """Fetch the weights of open_clip's models from the model hub, once, and record what they are.
 
 The record lies in the cache folder, and :mod:`pgjr_lib.priors.names` reads it. So plans, keys and records need neither
-a network nor open_clip. From a shell: ``python -m pgjr_lib.priors.fetch ViT-B-32-quickgelu/openai``.
+a network nor open_clip. From a shell: ``pgjr fetch ViT-B-32-quickgelu/openai``.
 """
 
-import argparse
 import os
 import socket
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -66,21 +64,6 @@ def fetch(name: str) -> dict:
     return names.resolve(name)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Fetch priors by name; a mistake is one sentence on stderr and exit status 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pgjr_lib.priors.fetch", description="Fetch priors from the model hub."
-    )
-    parser.add_argument("names", nargs="+", metavar="NAME", help="for example ViT-B-32-quickgelu/openai")
-    for name in parser.parse_args(arguments).names:
-        try:
-            print(f"{name}: {fetch(name)['path'] or 'random weights'}")
-        except (PGJRError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-    return 0
-
-
 def _in_hub_cache(known) -> str | None:
     """Return the file of these weights in the hub's cache, preferring safetensors, as open_clip does."""
     repository, file = os.path.split(known.get("hf_hub", ""))
@@ -122,7 +105,3 @@ def _refuse_changed(path, checksum, model, tag):
             f"{path.resolve()} changed since it was fetched: delete it and {names.fetch_record_path(model, tag)},"
             " and fetch again."
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

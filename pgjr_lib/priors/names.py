@@ -1,4 +1,4 @@
-"""What a prior's name stands for: the weights, how they are run, and the checksum over both.
+"""Look up what a prior's name stands for: the weights, how they are run, and the checksum over both.
 
 A file of weights does not say how it wants to be run, and open_clip then assumes a default. So every file has a
 sidecar, a JSON file beside it that names architecture, activation, preprocessing, training data and checksum.
@@ -206,7 +206,7 @@ def _architecture_of(name):
 
 def _not_here(name, model, tag) -> PGJRError:
     return PGJRError(
-        f"{name} is not on this machine: fetch it with `python -m pgjr_lib.priors.fetch {name}`, or"
+        f"{name} is not on this machine: fetch it with `pgjr fetch {name}`, or"
         f" {own_file_hint(model, tag)}."
     )
 
@@ -257,8 +257,8 @@ def _described_package(sidecar) -> dict:
 def _packaged_file(spec) -> Path | None:
     """Return the checkpoint that an installed package brings, without importing the package."""
     module, _, inside = spec["file"].partition("/")
-    found = PathFinder.find_spec(module)
-    for folder in found.submodule_search_locations or () if found else ():
+    package = PathFinder.find_spec(module)
+    for folder in package.submodule_search_locations or () if package else ():
         if (path := Path(folder) / inside).is_file():
             return path
     return None

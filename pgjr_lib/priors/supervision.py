@@ -1,4 +1,4 @@
-"""Which labels a prior was trained with, and the sets that are therefore not scored with it. Imports no torch."""
+"""Say which labels a prior was trained with, and the sets that are therefore not scored with it. Imports no torch."""
 
 from functools import lru_cache
 

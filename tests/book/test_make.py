@@ -69,7 +69,7 @@ def test_a_profile_of_records_trains_nothing_under_any_name(manifest, monkeypatc
     gone = home() / "gone.json"
     manifest(lambda m: m["profiles"].update(shown=m["profiles"].pop("published")))
     committed = lambda m, profile, name: [(run, gone) for run in experiment(m, profile, name).runs]  # noqa: E731
-    monkeypatch.setattr(make, "_committed", committed)
+    monkeypatch.setattr(make, "_committed_runs", committed)
     monkeypatch.setattr(make, "run", lambda *_, **__: pytest.fail("a run was started"))
     assert main(["run", "--profile", "shown", "--experiment", "main"]) == 0
 
@@ -339,12 +339,105 @@ def test_encodings_have_the_machine_to_themselves_and_runs_ask_for_such_seconds(
 
 
 def test_plan_and_ensure_leave_out_an_optional_experiment_alike(manifest, monkeypatch):
-    """One of its three priors is here: neither computes a part of it, and nothing is fetched for it."""
+    """One of its three priors is here: neither computes a part of it."""
     manifest()
     monkeypatch.setattr(make, "at_hand", lambda prior: prior == "RN50-quickgelu/openai")
     monkeypatch.setattr(make, "run", lambda *_, **__: pytest.fail("a run was started"))
     assert make.ensure("clip_priors", "paper") == []
-    assert make.plan("paper").experiments["clip_priors"].experiment.runs == []
+    entry = make.plan("paper").experiments["clip_priors"]
+    assert entry.left_out and entry.experiment.runs and not entry.own and not entry.paths
+
+
+def test_a_plan_costs_optional_experiments_and_marks_them(manifest):
+    from pgjr_book.show.plan import plan_text
+
+    manifest()
+    plan, profile = make.plan("paper"), load_manifest().profiles["paper"]
+    cost = make.cost(plan)
+    (row,) = [row for row in cost.experiments if row.name == "clip_priors"]
+    assert row.optional and row.new > 0 and row.hours > 0
+    lines = plan_text(profile, plan, cost).splitlines()
+    (line,) = [line for line in lines if line.lstrip().startswith("clip_priors")]
+    assert line.endswith("  optional") and sum(line.endswith("optional") for line in lines) == 1
+
+
+def test_a_prior_that_can_be_fetched_is_listed_once_and_hides_no_missing_data(manifest):
+    manifest()
+    plan = make.plan("paper")
+    assert "ViT-B-32-quickgelu/openai" in plan.required and set(plan.required) < set(plan.to_fetch)
+    assert not [sentence for sentence in plan.missing if any(prior in sentence for prior in plan.to_fetch)]
+    assert any(sentence.startswith("No data root is set, so cifar10") for sentence in plan.missing)
+
+
+def small_manifest(optional_prior: str, required_prior: str = "class-name", dataset: str = "digits"):
+    """Return an edit of the manifest: two experiments on ``optional_prior`` that are optional, one that is not."""
+    entry = lambda prior, **more: {"item": "F4", "title": "t", **more, "variants": {  # noqa: E731
+        "v": {"label": "V", "run": {"method": "prior", "prior": prior, "views": 0}}}}  # fmt: skip
+
+    def edit(raw):
+        raw["experiments"] = {"one": entry(optional_prior, optional=True), "two": entry(optional_prior, optional=True),
+                              "three": entry(required_prior)}  # fmt: skip
+        raw["notebooks"] = {"figure-4": ["one", "two", "three"]}
+        raw["methods"], raw["priors"] = {}, {}
+        for profile in raw["profiles"].values():
+            profile.update(priors=[], common={}, methods={})
+        raw["profiles"]["embedded"]["sets"] = {dataset: {"split": "all", **({"limit": 40} if dataset == "digits" else {})}}
+
+    return edit
+
+
+@pytest.fixture
+def attempts(monkeypatch):
+    """The priors that were asked of the network, which does not have them."""
+    from pgjr_lib.priors import fetch as module
+
+    names = []
+
+    def fail(name):
+        names.append(name)
+        raise PGJRError(f"{name} could not be fetched.")
+
+    monkeypatch.setattr(module, "fetch", fail)
+    monkeypatch.setattr(make, "_unavailable", set())
+    return names
+
+
+def test_an_optional_prior_is_tried_once_in_a_process(manifest, monkeypatch, attempts):
+    manifest(small_manifest("RN50-quickgelu/openai"))
+    configs = []
+    monkeypatch.setattr(make, "run", lambda run, root, alone: configs.append(run))
+    assert make.fetch("embedded") == [] and make.run_missing("embedded") == 1
+    assert attempts == ["RN50-quickgelu/openai"] and [run.prior for run in configs] == ["class-name"]
+    make.plan("embedded").refuse_incomplete()  # the book is made without the two experiments
+
+
+def test_a_required_prior_stops_the_fetch_and_the_book_even_where_it_is_optional_elsewhere(manifest, attempts):
+    manifest(small_manifest("RN50-quickgelu/openai", "RN50-quickgelu/openai"))
+    for _ in range(2):
+        with pytest.raises(PGJRError, match="could not be fetched"):
+            make.fetch("embedded")
+    assert len(attempts) == 2  # the network may be back
+    with pytest.raises(PGJRError, match="fetch it with `python -m pgjr_book fetch --profile embedded`"):
+        make.plan("embedded").refuse_incomplete()
+
+
+def test_nothing_is_fetched_while_data_are_missing(manifest, attempts):
+    manifest(small_manifest("RN50-quickgelu/openai", "ViT-B-32-quickgelu/openai", "cifar10"))
+    with pytest.raises(PGJRError, match="No data root is set, so cifar10"):
+        make.fetch("embedded")
+    assert attempts == []
+
+
+def test_ensure_times_the_runs_of_timed_experiments_alone(manifest, monkeypatch):
+    manifest()
+    seconds = {}
+    monkeypatch.setattr(make, "run", lambda run, root, alone: seconds.setdefault(name, alone))
+    monkeypatch.setattr(records, "read_record", lambda path: {})
+    entries = {name: entry.experiment for name, entry in make.plan("embedded").experiments.items()}
+    timed = {name: entry.timed for name, entry in entries.items() if entry.runs and not entry.optional}
+    for name in timed:
+        make.ensure(name, "embedded")
+    assert seconds == timed and set(timed.values()) == {True, False}
 
 
 def test_an_unknown_experiment_is_named_in_a_profile_of_records_too(capsys):

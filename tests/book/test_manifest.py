@@ -1,10 +1,18 @@
 """experiments.yaml: what it accepts, what it refuses, and the runs it stands for."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from pgjr_book.manifest import load_manifest, validated, variant_runs
 from pgjr_book.run_config import RunConfig
 from pgjr_lib.errors import PGJRError
+from pgjr_lib.priors.config import FeatureConfig
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -105,3 +113,17 @@ def test_every_seed_of_a_set_in_folds_sees_another_fold():
     assert {run.limit for run in runs} == {5000} and {run.split for run in runs} == {"train"}
     baseline = [run for run in runs if run.method == "prior"]
     assert len({run.hash() for run in baseline}) == len(baseline)  # k-means on the prior has a run a fold, too
+
+
+@pytest.mark.parametrize("folder", [None, "elsewhere"])
+def test_the_book_keeps_its_cache_in_build_unless_told_otherwise(folder, tmp_path):
+    code = "import pgjr_book; from pgjr_lib.storage import cache_folder; print(cache_folder())"
+    environment = {name: value for name, value in os.environ.items() if name != "PGJR_CACHE"}
+    environment |= {"PYTHONPATH": str(ROOT)} | ({"PGJR_CACHE": folder} if folder else {})
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == (folder or str(ROOT / "build" / "cache")), done.stderr
+
+
+def test_a_run_takes_the_defaults_of_the_features():
+    for name in ("split", "views", "crop_scale", "flip", "map_channels", "map_side", "limit", "fold"):
+        assert RunConfig.model_fields[name].default == FeatureConfig.model_fields[name].default, name

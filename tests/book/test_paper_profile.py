@@ -77,7 +77,8 @@ def clone(tmp_path_factory):
                architecture="ViT-B-32-quickgelu", activation="quick_gelu", preprocessing=preprocessing,
                training_data="none: random weights of a test")  # fmt: skip
     environment = {**os.environ, "PGJR_DATA": str(root / "data"), "PGJR_WEIGHTS": str(root / "weights"),
-                   "PYTHONPATH": str(clone), "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}  # fmt: skip
+                   "PGJR_CACHE": str(root / "cache"), "PYTHONPATH": str(clone),
+                   "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}  # fmt: skip
     return clone, environment
 
 

@@ -1,8 +1,12 @@
 """Where a number comes from."""
 
+import ast
 import subprocess
+from pathlib import Path
 
 from pgjr_book import provenance
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_ledger_tells_which_rules_a_record_was_made_under(tmp_path):
@@ -40,3 +44,18 @@ def test_a_checkout_is_dirty_where_a_file_that_can_change_a_number_differs(tmp_p
         (tmp_path / name).write_text("2\n")
         assert provenance.checkout()["dirty"] is dirty, name
         git("commit", "-qam", name)
+
+
+def test_every_module_that_training_uses_can_change_a_number():
+    """Those of pgjr_lib are all among them, apart from the command line and the photos."""
+    queue, modules = ["pgjr_book/train.py"], set()
+    while queue:
+        name = queue.pop()
+        modules.add(name)
+        for node in ast.walk(ast.parse((ROOT / name).read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("pgjr_book"):
+                files = [f"{node.module}.{alias.name}".replace(".", "/") + ".py" for alias in node.names]
+                files.append(node.module.replace(".", "/") + ".py")
+                queue += [file for file in files if (ROOT / file).is_file() and file not in modules]
+    assert "pgjr_book/memory.py" in modules and modules <= set(provenance.NUMBERS)
+    assert all((ROOT / name.removeprefix(":!")).exists() for name in provenance.NUMBERS)

@@ -59,10 +59,10 @@ def test_a_page_pairs_no_records_of_different_priors_or_data(tmp_path):
     committed(tmp_path, 1, HEAD, weights="old", started="2025")
     committed(tmp_path, 2, other, weights="old", started="2025")
     new = committed(tmp_path, 3, HEAD, weights="new", started="2026")
-    shown = records.Shown(tmp_path)
+    shown = records.Comparable(tmp_path)
     assert shown.record(HEAD) == new and shown.record(other) is None
     copy = committed(tmp_path, 4, HEAD.model_copy(update={"seed": 2}), weights="new", data="another copy", started="2027")
-    shown = records.Shown(tmp_path)
+    shown = records.Comparable(tmp_path)
     assert shown.record(HEAD) is None and shown.record(HEAD.model_copy(update={"seed": 2})) == copy
 
 
@@ -70,16 +70,16 @@ def test_this_machines_weights_decide_where_they_are_here(tmp_path):
     bundled = RunConfig(method="pgjr", dataset="stl10", prior="class-name", epochs=2)
     mine = committed(tmp_path, 1, bundled, weights=records.prior_digest("class-name"), started="2025")
     committed(tmp_path, 2, bundled, weights="of a later or an earlier prior", started="2026")
-    assert records.Shown(tmp_path).record(bundled) == mine
+    assert records.Comparable(tmp_path).record(bundled) == mine
 
 
 def test_features_of_another_format_are_not_shown_and_earlier_code_is_only_where_nothing_newer_is(tmp_path):
     old = committed(tmp_path, 1, HEAD, version=RESULTS_VERSION - 1, feature_format=None)
-    assert records.Shown(tmp_path).record(HEAD) == old
+    assert records.Comparable(tmp_path).record(HEAD) == old
     committed(tmp_path, 2, HEAD, feature_format=FORMAT + 1, started="2027")
-    assert records.Shown(tmp_path).record(HEAD) == old
+    assert records.Comparable(tmp_path).record(HEAD) == old
     new = committed(tmp_path, 3, HEAD)
-    assert records.Shown(tmp_path).record(HEAD) == new
+    assert records.Comparable(tmp_path).record(HEAD) == new
 
 
 def test_the_key_follows_the_feature_format_where_features_are_read(tiny, monkeypatch):

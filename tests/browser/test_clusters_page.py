@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgjr_lib.photos.page import render
+from pgjr_lib.photos.page import FARTHEST, NEAREST, render
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,13 @@ def test_the_page_shows_every_cluster_and_needs_no_network(visit, report):
     assert page.locator("img:not([alt])").count() == 0
     broken = page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).length")
     assert broken == 0
+
+
+def test_a_gallery_shows_both_ends_of_its_cluster_and_folds_the_rest(visit, report):
+    section = visit(report).locator("section.cluster").first
+    galleries = section.locator("ul.gallery")
+    assert [galleries.nth(i).locator("li").count() for i in range(galleries.count())] == [NEAREST, FARTHEST]
+    assert section.locator("summary").inner_text() == f"{40 - NEAREST - FARTHEST} more"
 
 
 def test_pointing_at_the_map_shows_the_image_of_that_point(visit, report):

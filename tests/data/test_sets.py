@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pgjr_lib import data
-from pgjr_lib.data.sets import CIFAR20, CIFAR100_SUPERCLASSES, MARKS, PAPER_SETS, SETS, SUPERCLASS_OF
+from pgjr_lib.data.sets import CIFAR20, CIFAR100_SUPERCLASSES, MARKS, PAPER_SETS, SETS, SPLITS, SUPERCLASS_OF
 
 # the coarse label of each fine label in CIFAR-100's archive
 COARSE_OF_FINE = [
@@ -22,7 +22,8 @@ def test_the_facts_about_a_set_agree(name):
     info = SETS[name]
     assert len(info.counts) == len(info.splits) and min(info.counts) >= info.classes
     assert info.splits in (("all",), ("train", "test"))
-    assert info.mark in ("", *MARKS) and info.download
+    assert info.mark in ("", *MARKS) and info.download and set(info.splits) <= set(SPLITS)
+    assert info.licence and len(info.licence) <= 50 and not info.licence.endswith(".")
     assert info.paper == bool(info.layouts) and not (info.paper and info.generated)
     assert len(set(info.class_names)) == info.classes or name == "tiny-imagenet" and not info.class_names
 

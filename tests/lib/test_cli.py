@@ -182,6 +182,7 @@ def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, monkeypat
         (["extract", "--dataset", "digits", "--out", "x", "--views", "-1"], "--views: -1 is too small, give 0 or more"),
         (["cluster", ".", "-k", "two"], "-k: 'two' is not an integer"),
         (["verify", "nowhere"], "nowhere does not exist"),
+        (["fetch"], "the following arguments are required: NAME: see `pgjr fetch --help`"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):
@@ -251,3 +252,12 @@ def test_a_prior_verifies_against_the_file_beside_it(capsys, tmp_path):
     copy.with_suffix(".json").write_bytes(BUNDLED.with_suffix(".json").read_bytes())
     assert main(["verify", str(copy)]) == 2
     assert "does not match the checksum" in last_error(capsys)
+
+
+@pytest.mark.parametrize("command", ["fetch", "extract", "cluster"])
+def test_the_help_names_every_kind_of_prior(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for kind in ("class-name", "imagenet-labels", "<open_clip model>/<tag>", "file:", "random:"):
+        assert kind in text, kind

@@ -179,16 +179,13 @@ def test_no_length_of_a_header_is_taken_for_a_pickle(tmp_path):
     assert 0x80 in firsts
 
 
-def test_the_cache_lies_in_the_checkout_or_with_the_user(tmp_path, monkeypatch):
-    (tmp_path / "clone/notebooks").mkdir(parents=True)
-    (tmp_path / "clone/experiments.yaml").touch()
+def test_the_cache_lies_where_it_is_set_or_with_the_user(tmp_path, monkeypatch):
+    (tmp_path / "experiments.yaml").touch()  # of the book, which the library knows nothing of
     monkeypatch.setenv("PGJR_CACHE", str(tmp_path / "cache"))
     assert cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("PGJR_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path / "clone/notebooks")
-    assert cache_folder() == tmp_path / "clone/build/cache"
     monkeypatch.chdir(tmp_path)
     assert cache_folder() == tmp_path / "home/.cache/pgjr"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))

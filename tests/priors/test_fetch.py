@@ -7,11 +7,12 @@ import socket
 import pytest
 import torch
 
+from pgjr_lib.cli import main
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors import fetch as module
 from pgjr_lib.priors import names
 from pgjr_lib.priors.encoder import load_prior
-from pgjr_lib.priors.fetch import fetch, main
+from pgjr_lib.priors.fetch import fetch
 from pgjr_lib.priors.names import at_hand, prior_checksum, resolve
 
 NAME = "ViT-B-32-quickgelu/openai"
@@ -42,9 +43,7 @@ def put(hub, content, file="open_clip_model.safetensors", folder=FOLDER):
 def test_weights_in_the_hubs_cache_are_recorded_once_and_resolve_from_then_on(hub, monkeypatch):
     link = put(hub, b"weights")
     assert not at_hand(NAME)
-    with pytest.raises(
-        PGJRError, match=f"{NAME} is not on this machine: fetch it with `python -m pgjr_lib.priors.fetch"
-    ):
+    with pytest.raises(PGJRError, match=f"{NAME} is not on this machine: fetch it with `pgjr fetch {NAME}`"):
         prior_checksum(NAME)
     spec = fetch(NAME)
     assert at_hand(NAME) and resolve(NAME) == spec and spec["path"] == link
@@ -178,7 +177,8 @@ def test_random_weights_download_nothing(hub):
 
 def test_from_a_shell(hub, capsys):
     link = put(hub, b"weights")
-    assert main([NAME, "random:ViT-B-16/laion400m_e32"]) == 0
-    assert str(link) in capsys.readouterr().out
-    assert main(["clip"]) == 2
-    assert capsys.readouterr().err.startswith("error: 'clip' is no prior")
+    assert main(["fetch", NAME, "random:ViT-B-16/laion400m_e32"]) == 0
+    assert capsys.readouterr().out == f"{NAME}: {link}\nrandom:ViT-B-16/laion400m_e32: random weights\n"
+    assert main(["fetch", "random:ViT-B-16/laion400m_e32", "clip", NAME]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: 'clip' is no prior") and len(out.splitlines()) == 1
