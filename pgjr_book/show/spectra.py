@@ -37,11 +37,11 @@ class Response:
 
     def at(self, frequency: float) -> float:
         """Return the gain at a frequency, interpolated."""
-        return float(np.interp(frequency, self.frequencies, self.gain))
+        return np.interp(frequency, self.frequencies, self.gain).item()
 
     def share_elsewhere(self, frequency: float) -> float:
         """Return the share of the energy at a frequency that comes back in other waves."""
-        gain, elsewhere = self.at(frequency), float(np.interp(frequency, self.frequencies, self.elsewhere))
+        gain, elsewhere = self.at(frequency), np.interp(frequency, self.frequencies, self.elsewhere).item()
         return elsewhere**2 / (gain**2 + elsewhere**2)
 
 
