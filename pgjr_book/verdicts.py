@@ -254,10 +254,15 @@ def comparisons(number: int, column: Setting) -> tuple[Comparison, ...]:
     )
 
 
-def attributions(column: Setting, controls: Iterable[str]) -> list[tuple[Comparison, str, Comparison]]:
-    """Return, for every comparison of claim 2 and every control, (the comparison, the control, the jigsaw minus it)."""
-    found = []
-    for gain in comparisons(2, column):
+def attributions(
+    column: Setting, controls: Iterable[str], more_sets: Iterable[str] = ()
+) -> list[tuple[Comparison, str, Comparison]]:
+    """Return, for every comparison of claim 2 and every control, (the comparison, the control, the jigsaw minus it).
+
+    ``more_sets`` adds the same comparisons on other sets, which are shown and decide nothing.
+    """
+    found, planned = [], comparisons(2, column)
+    for gain in dict.fromkeys([*planned, *(replace(gain, dataset=name) for name in more_sets for gain in planned)]):
         for control in controls:
             baseline = f"{gain.prior}/{control}" if gain.prior else control
             found.append((gain, control, replace(gain, baseline=baseline)))

@@ -90,7 +90,8 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
             columns[name] = [numbers.mean_sd(*values, write).replace(" ", NBSP) for values in _rows(frame, parts)]
         elif f"{name} low" in parts:
             write = _number(name).display
-            columns[name] = [f"{write(low)} to {write(high)}" for low, high in _rows(frame, parts)]
+            bounds = _rows(frame, parts)
+            columns[name] = ["" if pd.isna(low) else f"{write(low)} to {write(high)}" for low, high in bounds]
         else:
             columns[name] = [_cell(value, _number(name).display, _unbroken) for (value,) in _rows(frame, parts)]
     return pd.DataFrame(columns)

@@ -49,8 +49,9 @@ def verdict(finding: Finding, column: str = "stand-in") -> str:
 
 
 def evidence(number: int, finding: Finding) -> str:
-    """Word the numbers behind the verdict on a claim."""
-    return "; ".join(evidence_lines(number, finding))
+    """Word the numbers behind the verdict on a claim, as the beginning of a sentence."""
+    text = "; ".join(evidence_lines(number, finding))
+    return text if text.startswith("pGJR") else f"{text[0].upper()}{text[1:]}"
 
 
 def evidence_lines(number: int, finding: Finding) -> list[str]:

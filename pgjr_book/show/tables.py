@@ -284,7 +284,7 @@ def races(records: verdicts.Records) -> pd.DataFrame:
                 rows.append({
                     "set": where, "method": method_name(runs[0]),
                     **mean_sd("NMI at the end", [100 * value for value in race.ends.values()]),
-                    "target": f"{share:.0%} of {'its own end' if whose == 'own' else 'GJR’s end'}",
+                    "target": f"{100 * share:.0f} % of {'its own end' if whose == 'own' else 'GJR’s end'}",
                     "epochs": float(np.median(list(epochs.values()))),
                     "seconds": float(np.median(list(seconds.values()))) if seconds else float("nan"),
                     "never": race.censored[share, whose], "before training": race.before_training[share, whose],
@@ -295,27 +295,29 @@ def races(records: verdicts.Records) -> pd.DataFrame:
 
 def cells(finding: verdicts.Finding) -> pd.DataFrame:
     """Tabulate the cells of a claim: the difference in NMI points with its interval, and the outcomes for all metrics."""
-    rows = []
-    for cell in finding.cells:
+    rows, level = [], f"{100 * finding.level:g} % interval"
+    for cell in finding.cells if finding.verdict != "not run" else ():
         interval = cell.interval(finding.level) if cell.interval else (float("nan"),) * 3
-        level = f"{100 * finding.level:g} % interval"
         rows.append({
-            "set": cell.where, "comparison": place(cell), "NMI difference": interval[0], f"{level} low": interval[1],
-            f"{level} high": interval[2], "outcome": OUTCOMES[cell.outcome],
+            "set": cell.where or cell.comparison.dataset, "comparison": place(cell),
+            "NMI difference": interval[0], f"{level} low": interval[1], f"{level} high": interval[2],
+            "outcome": OUTCOMES[cell.outcome],
             **{f"by {metric.upper()}": OUTCOMES[found] for metric, found in cell.others.items()}, "runs": cell.runs,
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def attribution(records: verdicts.Records, controls: dict[str, str]) -> pd.DataFrame:
-    """Tabulate, for every comparison of claim 2 on our stand-ins, the learned jigsaw minus each control.
+    """Tabulate the learned jigsaw minus each control: GJR's and pGJR's with each prior of our stand-ins, on every set.
+
+    Only sets that claim 2 judges have enough runs for an outcome.
 
     Args:
         records: of the experiments ``attribution`` and ``heads``.
         controls: variant -> its name in a word.
     """
-    rows = []
-    for gain, control, comparison in verdicts.attributions("stand-in", controls):
+    rows, datasets = [], {record["config"]["dataset"] for group in records.values() for record in group}
+    for gain, control, comparison in verdicts.attributions("stand-in", controls, sorted(datasets)):
         cell = verdicts.cell(records, comparison)
         if cell.interval:
             mean, low, high = cell.interval(LEVEL)

@@ -27,7 +27,7 @@ def test_evidence_of_claim_1_is_a_ratio_of_seconds(synthetic):
     ratio = float(first[len(start) :].partition(" ")[0])
     assert ratio == pytest.approx(np.exp(own.cells[0].interval(0.95).mean), abs=0.01) and 9 < ratio < 12
     assert second == "pGJR against GJR on cifar10 with the ImageNet-label prior: 0 of 10 runs, not finished"
-    assert sentences.evidence(1, finding({}, 1)) == "no curves of GJR and pGJR with a prior"
+    assert sentences.evidence(1, finding({}, 1)) == "No curves of GJR and pGJR with a prior"
     low = finding(synthetic.race(10, 4, gjr_end=0.5, pgjr_end=0.3), 1)
     assert sentences.evidence_lines(1, low)[0].endswith("; harm (pGJR ends below GJR)")
 

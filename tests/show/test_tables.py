@@ -115,12 +115,12 @@ def test_costs_name_the_device_where_it_differs(records):
 def test_races_have_one_row_a_method_and_target(synthetic):
     table = tables.races(synthetic.race(10, 4, count=3)).set_index(["method", "target"])
     assert len(table) == 12 and set(table["seeds"]) == {3}
-    row = table.loc[("class-name/pgjr", "95% of its own end")]
+    row = table.loc[("class-name/pgjr", "95 % of its own end")]
     assert (row["epochs"], row["seconds"]) == (4, 4 * 1.0 + 5.0) and row["NMI at the end"] == pytest.approx(50)
-    assert table.loc[("gjr", "50% of its own end"), "seconds"] == 50.0
-    assert table.loc[("class-name/pgjr", "95% of GJR’s end"), "epochs"] == 3
+    assert table.loc[("gjr", "50 % of its own end"), "seconds"] == 50.0
+    assert table.loc[("class-name/pgjr", "95 % of GJR’s end"), "epochs"] == 3
     slow = tables.races(synthetic.race(10, 4, gjr_end=0.5, pgjr_end=0.3, count=3)).set_index(["method", "target"])
-    assert slow.loc[("class-name/pgjr", "95% of GJR’s end"), "never"] == 3
+    assert slow.loc[("class-name/pgjr", "95 % of GJR’s end"), "never"] == 3
     untimed = tables.races({**synthetic.race(10, 4, count=3), "timing": []})
     assert untimed["seconds"].isna().all() and tables.races({"convergence": [], "timing": []}).empty
 
@@ -140,6 +140,9 @@ def test_the_attribution_compares_the_learned_jigsaw_with_each_control(synthetic
     table = tables.attribution({"attribution": records, "heads": []}, {"frozen": "frozen", "blur": "a blur"})
     assert list(table["comparison"]) == ["GJR on cifar10 (test) ‡: learned − frozen", "GJR on cifar10 (test) ‡: learned − a blur"]
     assert list(table["outcome"]) == ["equivalent", "gain"]
+    shown = [r for v in ("gjr", "frozen") for r in synthetic.side(v, 50, "digits", count=3)]
+    assert list(tables.attribution({"attribution": shown, "heads": []}, {"frozen": "frozen"})["outcome"]) == ["not finished"]
+    assert tables.cells(verdicts.Finding("not run")).empty
 
 
 def test_the_strength_study_has_a_row_for_each_part_of_the_head(synthetic):

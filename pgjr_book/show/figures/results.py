@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pgjr_book import races, scored, verdicts
 from pgjr_book.scored import ScoredSet, scored_set
@@ -11,9 +12,11 @@ from pgjr_book.show.figures.style import MARKERS, PALETTE, line_style, titled
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
 from pgjr_book.show.sentences import place
 from pgjr_book.show.sets import class_names, marked, names_of, set_name
-from pgjr_book.show.tables import METRICS
+from pgjr_book.show.tables import METRICS, comparisons
 from pgjr_lib.data.sets import PAPER_SETS
 
+# variants with and without the jigsaw
+JIGSAW = [("gjr", "idfd"), *((f"{prior}/pgjr", f"{prior}/off") for prior in verdicts.PRIORS["stand-in"])]
 MAIN_VARIANTS = ("pixels", "prior", "idfd", "gjr", "pgjr")  # the rows of the front page's middle panel, from the top
 
 
@@ -37,13 +40,21 @@ def convergence(records: list[dict], timing: list[dict]):
                 _band(axes[1, column], [clock.seconds(epoch) for epoch in epochs], points, style)
     for column, metric in enumerate(METRICS):
         axes[0, column].set(title=metric.upper(), xlabel="epochs")
-        axes[1, column].set(xlabel="seconds, encoding included", xscale="log")
+        _seconds(axes[1, column])
     for line in axes:
         line[0].set_ylabel("points")
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="upper center", ncols=len(variants), bbox_to_anchor=(0.5, 1.03))
     figure.tight_layout(rect=(0, 0, 1, 0.97))
     return titled(figure, names_of(records))
+
+
+def _seconds(ax) -> None:
+    """Make x a logarithmic axis of seconds, with plain numbers at powers of ten and at twice and five times these."""
+    ax.set(xlabel="seconds, encoding included", xscale="log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _clocks(timing: list[dict]) -> dict[str, races.Clock]:
@@ -238,6 +249,10 @@ def story(experiments: dict[str, list[dict]]):
     _how_far(axes["level"], _photographs(experiments["main"]))
     finding = verdicts.ledger(experiments)[1].evidence
     rows = [(place(cell), *cell.interval(finding.level)) for cell in finding.cells if cell.interval]
+    if not rows:  # no set that the rules judge, as in the default book
+        paired = comparisons([*experiments["attribution"], *experiments["heads"]], JIGSAW)
+        columns = ["comparison", "NMI difference", "95 % interval low", "95 % interval high"]
+        rows = list(paired.reindex(columns=columns).itertuples(index=False, name=None))
     _intervals(axes["gain"], rows)
     axes["gain"].set(title="What the jigsaw adds", xlabel=f"NMI points, {100 * finding.level:g} % interval")
     return figure
@@ -255,9 +270,10 @@ def _how_fast(ax, curves: list[dict], timing: list[dict]) -> None:
             epochs, points = _curve(group, "nmi")
             ax.plot([clock.seconds(epoch) for epoch in epochs], points.mean(0), **line_style(number), label=group[0]["label"])
     name = set_name(first) if first else "no timed runs"
-    ax.set(title=f"How fast, on {name}", xlabel="seconds, encoding included", ylabel="NMI, points", xscale="log")
+    ax.set(title=f"How fast, on {name}", ylabel="NMI, points")
+    _seconds(ax)
     if ax.lines:
-        ax.legend()
+        ax.legend(fontsize=8)
 
 
 def _how_far(ax, components: list[dict]) -> None:
