@@ -38,6 +38,7 @@ bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.head
 	$(BIN)/python -m benchmarks.scoring
+	$(BIN)/python -m benchmarks.opening
 
 serve: book      ## show the book of PROFILE on http://127.0.0.1:$(PORT)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/$(PROFILE)/html $(PORT)
