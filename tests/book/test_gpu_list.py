@@ -33,11 +33,12 @@ def test_a_benchmark_of_the_list_knows_its_options(line):
     assert all(f'"{option}"' in source for option in options if option.startswith("--"))
 
 
-def test_every_benchmark_of_make_bench_starts():
+def test_every_benchmark_starts():
     """Each imports what it needs and prints its help, called as the Makefile calls it."""
     modules = re.findall(r"python -m (benchmarks\.\w+)", (HERE / "Makefile").read_text())
-    assert {f"benchmarks.{path.stem}" for path in (HERE / "benchmarks").glob("*.py")} == set(modules)
-    for module in modules:
+    without_data = {f"benchmarks.{path.stem}" for path in (HERE / "benchmarks").glob("*.py")} - {"benchmarks.cnn"}
+    assert without_data == set(modules)
+    for module in [*modules, "benchmarks.cnn"]:
         done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=HERE, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
