@@ -52,6 +52,7 @@ for path in PLAN.features:
         output: os.path.relpath(path)
         params: key=f"{path.parent.name}/{path.stem}"
         threads: workflow.cores  # alone on the machine: the seconds of encoding count as well as those of training
+        priority: 100  # what needs all cores comes first, so that no core waits for it
         message: f"encoding features {path.parent.name}"
         # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
         shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} --alone"
@@ -69,6 +70,7 @@ for name, entry in RUNS.items():
             threads=min(2, workflow.cores) if entry.experiment.timed else 1,
             alone="" if entry.experiment.timed else "--not-alone",
         threads: workflow.cores if entry.experiment.timed else 1  # timed runs have the machine to themselves
+        priority: 90 if entry.experiment.timed else 50
         message: f"computing the missing runs of {name}"
         shell:
             "OMP_NUM_THREADS={params.threads} {PYTHON} -m pgjr_book run --profile {PROFILE}"
