@@ -11,7 +11,6 @@ Linux only. Writes benchmarks/results/loss.json.
 """
 
 import argparse
-import inspect
 import json
 import statistics
 import subprocess
@@ -24,12 +23,12 @@ import torch
 import torch.nn.functional as F
 
 from pgjr_book.provenance import provenance
-from pgjr_lib.losses import instance_discrimination
+from pgjr_lib.losses import default_chunk, instance_discrimination
 from pgjr_lib.storage import write_json
 
 SIZES = (60_000, 1_280_000)
 BATCH, DIM, TEMPERATURE = 256, 128, 0.1
-DEFAULT_CHUNK = inspect.signature(instance_discrimination).parameters["chunk"].default
+DEFAULT_CHUNK = default_chunk(BATCH, "cpu")
 RESULT = Path(__file__).parent / "results" / "loss.json"
 
 
