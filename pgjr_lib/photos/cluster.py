@@ -24,6 +24,7 @@ from pgjr_lib.storage import load_tensors
 from pgjr_lib.training import FeatureSource, embed, train_head
 
 NAMED = 10  # file names in one message on the terminal; the page lists all
+SAME = 1e-4  # features this near each other, on the unit sphere, are those of copies: batches round differently
 
 
 def cluster_folder(
@@ -108,13 +109,22 @@ def _check_k(k: int | None, count: int, what: str) -> None:
 
 def _check_distinct(points: np.ndarray, k: int | None, folder: Path) -> None:
     """Refuse more clusters than there are images that differ; a guess needs three."""
-    distinct = len(np.unique(points.round(5), axis=0))
-    if distinct < (k or 3):
+    distinct = _count_distinct(points, enough := k or 3)
+    if distinct < enough:
         images = "image" if distinct == 1 else "images"
         advice = f"choose k from 2 to {distinct}" if distinct > 1 else "add images that differ"
         raise PGJRError(
             f"{folder} holds {distinct} distinct {images}, and the others are copies or look alike: {advice}."
         )
+
+
+def _count_distinct(points: np.ndarray, enough: int) -> int:
+    """Count points that lie more than ``SAME`` apart, up to ``enough``: each next one is the farthest from those before."""
+    count, nearest = 0, np.full(len(points), np.inf)
+    while count < enough and nearest.max() > SAME:
+        nearest = np.minimum(nearest, np.linalg.norm(points - points[nearest.argmax()], axis=1))
+        count += 1
+    return count
 
 
 def _report(what: str, files: list[str]) -> None:

@@ -292,3 +292,13 @@ def test_a_folder_whose_name_is_not_utf8_is_one_sentence(tmp_path, capsys):
     Image.new("RGB", (8, 8)).save(folder / "0.png")
     assert main(["cluster", str(folder), "--out", str(tmp_path / "out")]) == 2
     assert "is not UTF-8, as tables and pages need: rename the folder." in capsys.readouterr().err
+
+
+def test_copies_are_counted_once_whatever_their_rounding():
+    from pgjr_lib.photos.cluster import _count_distinct
+
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((3, 8)).astype(np.float32)
+    copies = np.repeat(points, 5, axis=0) + 1e-6 * rng.standard_normal((15, 8)).astype(np.float32)
+    assert [_count_distinct(copies, enough) for enough in (2, 3, 10)] == [2, 3, 3]
+    assert _count_distinct(copies[:5], 2) == 1
