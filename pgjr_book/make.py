@@ -19,6 +19,9 @@ from pgjr_lib.priors.config import FORMAT, FeatureConfig, manifest_name
 from pgjr_lib.priors.names import at_hand
 from pgjr_lib.priors.supervision import refuse_seen
 
+# seconds of a baseline on 8,000 embeddings of 1,280 numbers with one thread, for the plan; the scoring is left out, as everywhere
+BASELINE_SECONDS = {"joint": 0, "untrained": 1, "spherical": 30, "spectral": 50, "turtle": 210, "temi": 1250}
+BASELINE_IMAGES = 8000
 FEATURE_VALUES = 512 + 64 * 49  # numbers of an embedding and of a PCA-64 map of 7x7, for the estimate of disk
 _unavailable: set[str] = set()  # optional priors that this process failed to fetch, so that each is tried once
 
@@ -156,6 +159,8 @@ def run_hours(run: RunConfig, rates: dict) -> float:
     """Return the hours of one run's training at the profile's assumed rates (images a second)."""
     if run.method in ("pixels", "prior"):
         return 0.0
+    if run.method == "baseline":
+        return BASELINE_SECONDS[run.baseline] * image_count(run) / BASELINE_IMAGES / 3600
     return image_count(run) * run.epochs / rates["head" if run.method == "pgjr" else "cnn"] / 3600
 
 

@@ -13,7 +13,8 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import parse_yaml
 
 FILE = "experiments.yaml"
-SEEDED = {"pgjr": "head"} | dict.fromkeys(CNNS, "cnn")  # the methods that depend on a seed, and which number of seeds
+# the methods that depend on a seed, and which number of seeds
+SEEDED = {"baseline": "head", "pgjr": "head"} | dict.fromkeys(CNNS, "cnn")
 
 
 class SetChoice(Strict):

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from dataclasses import fields
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -26,18 +27,22 @@ from pgjr_lib.priors.config import FeatureConfig
 FEATURES = FeatureConfig.model_fields
 RESULTS_VERSION = 2  # raise it when a change of the code changes results: every run is then computed anew
 
-Method = Literal["pixels", "prior", "pgjr", "idfd", "gjr"]
+Method = Literal["pixels", "prior", "baseline", "pgjr", "idfd", "gjr"]
 CNNS = ("idfd", "gjr")  # the methods that train a CNN on images
+ON_PRIOR = ("prior", "baseline", "pgjr")  # the methods that read the features of a prior
+Baseline = Literal["joint", "untrained", "spherical", "spectral", "turtle", "temi"]  # as pgjr_book/baselines.py lists them
 EXTRAS = ("landscape", "exemplars", "snapshots")  # recorded in addition
 OMITTED = (*EXTRAS, "fold", "map_side")  # at their defaults these do not enter the key
 DATA = ("dataset", "split", "limit", "fold", "image_size", "kmeans_seeds")
 PRIOR = ("prior", "views", "crop_scale", "flip", "map_channels", "map_side")
 TRAINING = ("epochs", "batch_size", "lr", "tau1", "tau2", "alpha", "bank_momentum", "momentum", "weight_decay",
             "dim", "precision", "schedule", "eval_every", "seed", *EXTRAS)  # fmt: skip
-JIGSAW = ("jigsaw", "mode", "combine", "n", "g", "per_channel", "beta")
+OPERATOR = ("jigsaw", "mode", "combine", "n", "g", "per_channel")
+JIGSAW = (*OPERATOR, "beta")
 READS = {  # the fields each method's result depends on
     "pixels": (*DATA, "landscape", "exemplars"),
     "prior": (*DATA, *PRIOR, "landscape", "exemplars"),
+    "baseline": (*DATA, *PRIOR, "baseline", "seed", *OPERATOR, "map", "branch", "dim"),  # the untrained head needs the last
     "pgjr": (*DATA, *PRIOR, *TRAINING, *JIGSAW, "map", "branch"),
     "idfd": (*DATA, *TRAINING, "backbone", "crop_scale"),
     "gjr": (*DATA, *TRAINING, *JIGSAW, "backbone", "at", "crop_scale"),
@@ -57,8 +62,9 @@ class RunConfig(Strict):
     """One run. Symbols are those of the method page, sizes are in pixels; ``limit`` None takes every image.
 
     ``fold`` chooses one of the disjoint random subsets of ``limit`` images. ``map_side`` pools the prior's map.
-    Three fields record more than the scores, where they are above 0: ``landscape`` single starts of k-means,
-    ``exemplars`` images of each cluster, and ``snapshots`` of the features through training.
+    ``baseline`` names a clustering that the head is compared with. Three fields record more than the scores, where they
+    are above 0: ``landscape`` single starts of k-means, ``exemplars`` images of each cluster, and ``snapshots`` of the
+    features through training.
     """
 
     method: Method
@@ -68,6 +74,7 @@ class RunConfig(Strict):
     fold: int | None = Field(None, ge=0)
     image_size: int | None = Field(None, ge=4)
     kmeans_seeds: int = Field(5, ge=1)
+    baseline: Baseline | None = None
     prior: str | None = None
     views: int = Field(FEATURES["views"].default, ge=0)
     crop_scale: float = Field(FEATURES["crop_scale"].default, gt=0, le=1)
@@ -121,9 +128,13 @@ class RunConfig(Strict):
         """Return what the method needs and these fields do not give, as half a sentence; None where all is well."""
         if self.method in CNNS and self.image_size is None:
             return f"method={self.method} needs the size of its images: add for example image_size=32"
-        if self.method in ("prior", "pgjr") and self.prior is None:
+        if self.method == "baseline" and self.baseline is None:
+            return f"method=baseline needs one: add baseline={' or '.join(get_args(Baseline))}"
+        if self.method != "baseline" and self.baseline is not None:
+            return f"baseline={self.baseline} belongs to method=baseline, not to method={self.method}: leave it out"
+        if self.method in ON_PRIOR and self.prior is None:
             return f"method={self.method} needs a prior: add for example prior=class-name"
-        if self.method in ("prior", "pgjr") and (self.image_size or 8) < 8:  # FeatureConfig's bound
+        if self.method in ON_PRIOR and (self.image_size or 8) < 8:  # FeatureConfig's bound
             return f"image_size is {self.image_size}, but a prior needs 8 or more"
         if self.fold is not None and self.limit is None:
             return f"fold={self.fold} is one of the subsets of limit images: add for example limit=5000"
@@ -139,9 +150,14 @@ class RunConfig(Strict):
             return f"{self.dataset} has no split {self.split}: use split={' or '.join(dict.fromkeys([*info.splits, 'all']))}"
         return None
 
+    def options(self, kind: type, **others):
+        """Return ``kind``, a dataclass of options, with this run's values of its fields."""
+        names = [field.name for field in fields(kind) if field.name not in others]
+        return kind(**{name: getattr(self, name) for name in names}, **others)
+
     def features(self) -> FeatureConfig | None:
         """Return the features that this run reads; None for methods that read pixels."""
-        if self.method not in ("prior", "pgjr"):
+        if self.method not in ON_PRIOR:
             return None
         names = set(FeatureConfig.model_fields) - {"seed"}  # the views do not depend on the run's seed
         return FeatureConfig(**{name: getattr(self, name) for name in names})

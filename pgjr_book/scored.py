@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from pgjr_book.run_config import CNNS, RESULTS_VERSION
+from pgjr_book.run_config import CNNS, ON_PRIOR, RESULTS_VERSION
 from pgjr_lib.data.sets import PAPER_SETS
 
 IDFD_EPOCHS = 2000  # the schedule of IDFD's published code, which the paper's CNNs are taken to follow
@@ -48,7 +48,7 @@ def departures(record: dict) -> frozenset[str]:
     config, departs = record["config"], set()
     if config["dataset"] not in PAPER_SETS or config["limit"] is not None or record["data"]["note"]:
         departs.add("data")
-    if config["method"] in ("prior", "pgjr") and not _is_clip(str(config["prior"])):
+    if config["method"] in ON_PRIOR and not _is_clip(str(config["prior"])):
         departs.add("prior")
     if config["method"] in CNNS and config["backbone"] != "resnet18":
         departs.add("backbone")

@@ -1,13 +1,12 @@
 """Compute one run, from a configuration and its images or features to a result. It knows no paths and no records."""
 
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from pgjr_book import memory
+from pgjr_book import baselines, memory
 from pgjr_book.run_config import CNNS, RunConfig
 from pgjr_book.snapshots import Snapshots
 from pgjr_lib import data, evaluation
@@ -61,7 +60,9 @@ def compute(
     """
     memory.reset_peak(device)
     if run.method in ("pixels", "prior"):
-        result = _baseline(run, inputs, device)
+        result = _clustered(run, inputs, device)
+    elif run.method == "baseline":
+        result = baselines.compute(run, inputs, device)
     else:
         result = _trained(run, inputs, device, checkpoint, identity)
     return {**result, "peak_memory_mb": memory.peak_mb(device)}
@@ -112,12 +113,7 @@ def learned_jigsaw(run: RunConfig, jigsaw: torch.nn.Module | None) -> dict[str, 
     return {name: part.detach().cpu().double().numpy().round(5).tolist() for name, part in parts.items()}
 
 
-def _options(kind: type, run: RunConfig, **others):
-    """Return ``kind`` (a dataclass of options) with the run's values of its fields."""
-    return kind(**{field.name: getattr(run, field.name) for field in fields(kind) if field.name not in others}, **others)
-
-
-def _baseline(run: RunConfig, inputs, device: str) -> dict:
+def _clustered(run: RunConfig, inputs, device: str) -> dict:
     """Cluster pixels, or the prior's plain features and the protocol's variants of them."""
     started, variants = time.perf_counter(), {}
     if run.method == "pixels":
@@ -160,12 +156,12 @@ def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, ident
         last.update(epoch=epoch, points=points)
         return {**scores, "evaluate_s": seconds}  # in the history, so that a resumed run knows it
 
-    options = _options(TrainingOptions, run, smallest_batch=SOUND_BATCH if run.method == "pgjr" else 2)
+    options = run.options(TrainingOptions, smallest_batch=SOUND_BATCH if run.method == "pgjr" else 2)
     how = {"checkpoint": checkpoint, "identity": identity, "on_epoch": on_epoch, "extra": snapshots.tensors}
     with bar:
         if run.method == "pgjr":
             source = source.to(device)
-            head = train_head(source, _options(HeadOptions, run), options, device=device, **how)
+            head = train_head(source, run.options(HeadOptions), options, device=device, **how)
             model, bank, history = head.model, head.bank, head.history
         else:
             model = make_cnn(run).to(device, memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""Clusterings of a frozen prior's features that pGJR's head is compared with."""
