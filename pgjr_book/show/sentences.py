@@ -127,6 +127,12 @@ def best_setting(extremes: pd.DataFrame) -> str:
     return "; ".join(parts) or "Not run"
 
 
+def best_by_prior(extremes: dict[str, pd.DataFrame]) -> str:
+    """Say the same for each prior (:func:`tables.extremes_by_prior`); "not run" without records."""
+    parts = [f"with {PRIOR_NAMES.get(prior, prior)}, {best_setting(table)}" for prior, table in extremes.items()]
+    return "; ".join(parts) or "not run"
+
+
 def against_prior(table: pd.DataFrame) -> str:
     """Word :func:`tables.against_prior`: pGJR beside k-means on its prior, set by set; "not run" without rows."""
     by_name: dict[str, list[str]] = {}

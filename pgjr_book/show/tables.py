@@ -155,6 +155,14 @@ def extremes(records: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def extremes_by_prior(records: list[dict]) -> dict[str, pd.DataFrame]:
+    """Return :func:`extremes` for each prior of a study by the prior's name."""
+    groups: dict[str, list[dict]] = {}
+    for record in records:
+        groups.setdefault(record["config"]["prior"], []).append(record)
+    return {prior: extremes(group) for prior, group in groups.items()}
+
+
 def landscapes(records: list[dict]) -> pd.DataFrame:
     """Tabulate the ACC, in points, that single k-means starts reach on the same features.
 

@@ -81,6 +81,13 @@ def test_the_best_setting_of_a_study(study):
     assert sentences.best_setting(tables.extremes([])) == "Not run"
 
 
+def test_the_best_setting_is_named_for_each_prior(study):
+    second = [{**record, "config": {**record["config"], "prior": "class-name"}} for record in study]
+    text = sentences.best_by_prior(tables.extremes_by_prior([*({**r, "config": {**r["config"], "prior": "x"}} for r in study), *second]))
+    assert text.startswith("with x, on digits the means run from") and "; with the class-name prior, on digits" in text
+    assert sentences.best_by_prior(tables.extremes_by_prior([])) == "not run"
+
+
 def test_pgjr_stands_beside_its_prior(synthetic):
     prior = synthetic.record("prior", 0, 44, prior="class-name")
     heads = [synthetic.record("pgjr", seed, 40 + seed, prior="class-name") for seed in range(2)]
