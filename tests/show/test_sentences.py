@@ -82,8 +82,8 @@ def test_the_best_setting_of_a_study(study):
 
 
 def test_the_best_setting_is_named_for_each_prior(study):
-    second = [{**record, "config": {**record["config"], "prior": "class-name"}} for record in study]
-    text = sentences.best_by_prior(tables.extremes_by_prior([*({**r, "config": {**r["config"], "prior": "x"}} for r in study), *second]))
+    both = [{**record, "config": {**record["config"], "prior": prior}} for prior in ("x", "class-name") for record in study]
+    text = sentences.best_by_prior(tables.extremes_by_prior(both))
     assert text.startswith("with x, on digits the means run from") and "; with the class-name prior, on digits" in text
     assert sentences.best_by_prior(tables.extremes_by_prior([])) == "not run"
 
