@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # a change of these files can change a number (the Snakefile sets the threads of a run, and so its seconds); a change
 # of any other only changes how numbers are shown
 NUMBERS = ("pgjr_lib", ":!pgjr_lib/photos", ":!pgjr_lib/cli.py", "pgjr_book/run_config.py", "pgjr_book/train.py",
-           "pgjr_book/make.py", "pgjr_book/manifest.py", "pgjr_book/snapshots.py", "pgjr_book/memory.py",
+           "pgjr_book/make.py", "pgjr_book/manifest.py", "pgjr_book/snapshots.py", "pgjr_book/memory.py", "pgjr_book/baselines.py",
            "experiments.yaml", "Snakefile")  # fmt: skip
 
 
