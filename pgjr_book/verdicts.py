@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from pgjr_book.races import SHARES, Clock, arrival, clock, end
+from pgjr_book.run_config import ON_PRIOR
 from pgjr_book.scored import ScoredSet, Setting, score, scored_set, setting
 from pgjr_book.stats import LEVEL, Interval, Outcome, matched, outcome, paired_interval, welch_interval
 from pgjr_lib.errors import PGJRError
@@ -118,8 +119,8 @@ def pairs(records: list[dict], first: str, second: str) -> dict[ScoredSet, list[
 
 def _fresh(records: Records, comparison: Comparison, variant: str) -> dict[int, dict]:
     """Return the records of one side of a comparison by seed: this code's, with seeds that chose nothing."""
-    found = runs_of(records.get(comparison.experiment, []), variant, comparison.dataset)
-    return {seed: record for (where, seed), record in found.items() if seed >= FIRST_SEED and not where.earlier}
+    runs = runs_of(records.get(comparison.experiment, []), variant, comparison.dataset)
+    return {seed: record for (where, seed), record in runs.items() if seed >= FIRST_SEED and not where.earlier}
 
 
 def differences(records: Records, comparison: Comparison, metric: str = "nmi") -> Callable[[float], Interval] | None:
@@ -261,12 +262,12 @@ def attributions(
 
     ``more_sets`` adds the same comparisons on other sets, which are shown and decide nothing.
     """
-    found, planned = [], comparisons(2, column)
+    against, planned = [], comparisons(2, column)
     for gain in dict.fromkeys([*planned, *(replace(gain, dataset=name) for name in more_sets for gain in planned)]):
         for control in controls:
             baseline = f"{gain.prior}/{control}" if gain.prior else control
-            found.append((gain, control, replace(gain, baseline=baseline)))
-    return found
+            against.append((gain, control, replace(gain, baseline=baseline)))
+    return against
 
 
 # ---- claim 1 ----
@@ -366,10 +367,7 @@ def judge_competitive(records: Records, literature: Iterable[Published]) -> Find
     for (where, number), values in groups.items():
         plan = Comparison("pGJR against the literature", "main", "pgjr", "literature", where.dataset, "clip", COMPETITIVE)
         interval = partial(paired_interval, [value - number for value in values]) if len(values) > 1 else None
-        decided = None
-        if len(values) >= SEEDS:
-            decided = outcome(interval, COMPETITIVE)
-            decided = "harm" if decided == "open" and interval(LEVEL).high < -COMPETITIVE else decided
+        decided = outcome(interval, COMPETITIVE) if len(values) >= SEEDS else None
         cells.append(Cell(plan, where, len(values), decided, interval))
     return Finding(verdict(cells, ("gain", "equivalent")), tuple(cells))
 
@@ -400,10 +398,10 @@ def judge(claim: Claim, records: Records, column: Setting, literature: Iterable[
 
 def _belongs(record: dict, column: Setting) -> bool:
     """Say whether a record may speak in a column: a short CNN never in the paper's, a stand-in only in its own."""
-    found = setting(record)
+    own = setting(record)
     if column == "stand-in":
-        return found == "stand-in" or record["config"]["method"] not in ("pgjr", "prior")
-    return found == "paper" or found == column
+        return own == "stand-in" or record["config"]["method"] not in ON_PRIOR
+    return own in ("paper", column)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgjr_book.scored import ScoredSet, scored_set
+from pgjr_book.scored import ScoredSet
+from pgjr_book.show.groups import by_set_and_variant, grouped
 from pgjr_lib.controls import Blur, build_jigsaw
 from pgjr_lib.jigsaw import GridJigsaw
 
@@ -126,19 +127,13 @@ class Learned:
 
 def learned(records: list[dict]) -> list[Learned]:
     """Return what training made of A, a row a set and variant; records that hold no matrix are left out."""
-    groups: dict[tuple, list[dict]] = {}
-    for record in records:
-        if record.get("jigsaw"):
-            groups.setdefault((scored_set(record), record["variant"]), []).append(record)
+    groups = by_set_and_variant([record for record in records if record.get("jigsaw")])
     return [_learned(where, group) for (where, _), group in groups.items()]
 
 
 def by_set(rows: list[Learned]) -> dict[ScoredSet, list[Learned]]:
     """Group rows by their set."""
-    groups: dict[ScoredSet, list[Learned]] = {}
-    for row in rows:
-        groups.setdefault(row.where, []).append(row)
-    return groups
+    return grouped(rows, lambda row: row.where)
 
 
 def _learned(where: ScoredSet, group: list[dict]) -> Learned:

@@ -11,7 +11,7 @@ import pandas as pd
 from pgjr_book import scored, verdicts
 from pgjr_book.run_config import digest
 from pgjr_book.show import numbers
-from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
+from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped
 from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, evidence, place, verdict
 from pgjr_book.show.sets import class_names, method_name
 from pgjr_book.stats import LEVEL, paired_interval
@@ -157,10 +157,7 @@ def extremes(records: list[dict]) -> pd.DataFrame:
 
 def extremes_by_prior(records: list[dict]) -> dict[str, pd.DataFrame]:
     """Return :func:`extremes` for each prior of a study by the prior's name."""
-    groups: dict[str, list[dict]] = {}
-    for record in records:
-        groups.setdefault(record["config"]["prior"], []).append(record)
-    return {prior: extremes(group) for prior, group in groups.items()}
+    return {prior: extremes(group) for prior, group in grouped(records, lambda record: record["config"]["prior"]).items()}
 
 
 def landscapes(records: list[dict]) -> pd.DataFrame:

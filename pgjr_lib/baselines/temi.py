@@ -129,9 +129,9 @@ def loss(student: Tensor, teacher: Tensor, means: Tensor) -> Tensor:
 def nearest(features: Tensor, count: int, rows: int = 1024) -> Tensor:
     """Return the ``count`` nearest other samples of each, by cosine: (N, count) int64; N - 1 of them at most."""
     unit = F.normalize(features, dim=1)
-    found = []
+    neighbours = []
     for index in torch.arange(len(unit), device=unit.device).split(rows):
         cosines = unit[index] @ unit.T
         cosines[torch.arange(len(index)), index] = -2.0  # not the sample itself
-        found.append(cosines.topk(min(count, len(unit) - 1), dim=1).indices)
-    return torch.cat(found)
+        neighbours.append(cosines.topk(min(count, len(unit) - 1), dim=1).indices)
+    return torch.cat(neighbours)
