@@ -21,16 +21,22 @@ class Clock:
         plain_s: seconds that the plain features take, 0 for a CNN.
         extract_s: seconds that plain features and views take, 0 for a CNN.
         machine: processor and device.
+        prior_s: seconds that the prior was trained for, 0 for a CNN; None where they are not known.
     """
 
     epoch_s: float
     plain_s: float
     extract_s: float
     machine: tuple[str, str]
+    prior_s: float | None = 0.0
 
     def seconds(self, epoch: int) -> float:
-        """Return the seconds needed by the end of ``epoch``: before training the views are not needed yet."""
+        """Return the seconds needed by the end of ``epoch``, from here: before training the views are not needed yet."""
         return epoch * self.epoch_s + (self.extract_s if epoch else self.plain_s)
+
+    def seconds_from_nothing(self, epoch: int) -> float:
+        """Return the same with the prior's own training; NaN where that is not known."""
+        return self.seconds(epoch) + (float("nan") if self.prior_s is None else self.prior_s)
 
 
 def clock(record: dict) -> Clock | None:
@@ -41,7 +47,9 @@ def clock(record: dict) -> Clock | None:
         return None
     provenance = record["provenance"]
     machine = (provenance["device"], provenance["host_cpu"])
-    return Clock(float(np.median(np.diff(seconds))), timings.get("plain_s", 0.0), timings["extract_s"], machine)
+    weights = record.get("weights")  # None for a CNN
+    prior_s = weights.get("training_seconds") if weights else 0.0
+    return Clock(float(np.median(np.diff(seconds))), timings.get("plain_s", 0.0), timings["extract_s"], machine, prior_s)
 
 
 def curve(record: dict) -> list[tuple[int, float]]:

@@ -275,6 +275,7 @@ def races(records: verdicts.Records) -> pd.DataFrame:
 
     Returns:
         "target" names a share of the method's own end or of GJR's; "seconds" is NaN where nothing was timed alone;
+        "from nothing" adds the prior's own training, and is NaN where its seconds are not known;
         "never" and "before training" count the seeds that never got there, or were there before training.
     """
     rows = []
@@ -291,7 +292,8 @@ def races(records: verdicts.Records) -> pd.DataFrame:
                     **mean_sd("NMI at the end", [100 * value for value in race.ends.values()]),
                     "target": f"{100 * share:.0f} % of {'its own end' if whose == 'own' else 'GJR’s end'}",
                     "epochs": float(np.median(list(epochs.values()))),
-                    "seconds": float(np.median(list(seconds.values()))) if seconds else float("nan"),
+                    "seconds": (needed := float(np.median(list(seconds.values()))) if seconds else float("nan")),
+                    "from nothing": needed + race.clock.prior_s if seconds and race.clock.prior_s is not None else float("nan"),
                     "never": race.censored[share, whose], "before training": race.before_training[share, whose],
                     "seeds": len(epochs),
                 })  # fmt: skip

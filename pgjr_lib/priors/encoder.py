@@ -23,6 +23,7 @@ class Prior:
         embed_dim, map_shape: D and (C, H, W) of what ``encode`` returns.
         image_size, mean, std: the input that the encoder expects; side in pixels, and the normalisation per channel.
         supervision: what the encoder was trained on, in words.
+        training_seconds: how long it was trained; None where its sidecar does not say.
         classes_seen: WordNet ids of the classes whose labels it was trained with; sets that hold them are not scored.
         device: where it runs.
         encoding: how it runs: the kind of device, the backend and the precision.
@@ -31,6 +32,7 @@ class Prior:
 
     def __init__(self, name: str, spec: dict, backbone: Backbone, device: str | torch.device, encoding: Encoding):
         self.name, self.checksum, self.supervision = name, digest(spec), spec["supervision"]
+        self.training_seconds = spec.get("training", {}).get("seconds")
         self.classes_seen = tuple(spec.get("classes_seen", ()))
         self.image_size = backbone.image_size
         self.mean, self.std = (tuple(spec["preprocessing"][key]) for key in ("mean", "std"))

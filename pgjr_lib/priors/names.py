@@ -84,7 +84,7 @@ def resolve(name: str, weights=None) -> dict:
             return _described_file(Path(os.path.expanduser(name.removeprefix("file:"))))
         if name.startswith("random:"):
             known = _architecture_of(name.removeprefix("random:"))
-            untrained = {"checksum": "random, seed 0", "supervision": "none (random)", "classes_seen": ()}
+            untrained = {"checksum": "random, seed 0", "supervision": "none (random)", "training": {"seconds": 0}, "classes_seen": ()}
             return {**known, **untrained, "path": None}
     elif not names_hub_weights(name):
         return _described_file(Path(weights))

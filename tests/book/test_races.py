@@ -1,5 +1,6 @@
 """Ends, arrivals and clocks of curves."""
 
+import numpy as np
 import pytest
 
 from pgjr_book import races
@@ -43,6 +44,11 @@ def test_the_clock_takes_the_median_epoch_and_the_encodings(record):
     clock = races.clock(made)
     assert clock.epoch_s == 5 and clock.machine == ("cpu", "x")
     assert clock.seconds(0) == 3.0 and clock.seconds(1) == 25.0 and clock.seconds(4) == 40.0
+    assert clock.seconds_from_nothing(4) == 40.0  # a CNN starts from nothing
+    trained = races.clock({**made, "weights": {"training_seconds": 100}})
+    assert trained.seconds_from_nothing(0) == 103.0 and trained.seconds_from_nothing(4) == 140.0
+    unknown = races.clock({**made, "weights": {"training_seconds": None}})
+    assert np.isnan(unknown.seconds_from_nothing(0)) and unknown.seconds(4) == 40.0
 
 
 def test_seconds_that_were_not_taken_alone_make_no_clock(record):

@@ -79,7 +79,7 @@ def test_a_resnet_of_stride_32_gives_its_map_of_stride_16():
 
 
 def test_bundled_prior_says_what_supervised_it(bundled):
-    assert "class names" in bundled.supervision and len(bundled.classes_seen) == 200
+    assert "class names" in bundled.supervision and len(bundled.classes_seen) == 200 and bundled.training_seconds > 0
     assert BUNDLED.stat().st_size < 12e6
     assert bundled.checksum == prior_checksum("class-name")
     loaded = load_prior(f"file:{BUNDLED}")

@@ -18,7 +18,10 @@ def _closed():
 def test_convergence_figure_has_a_line_for_every_method_in_every_panel(synthetic):
     experiments = synthetic.race(10, 4)
     figure = figures.convergence(experiments["convergence"], experiments["timing"])
-    assert [len(ax.lines) for ax in figure.axes] == [2] * 6
+    assert [len(ax.lines) for ax in figure.axes] == [2] * 9
+    unknown = [{**r, "weights": {"training_seconds": None}} if "pgjr" in r["variant"] else r for r in experiments["timing"]]
+    figure = figures.convergence(experiments["convergence"], unknown)
+    assert [len(ax.lines) for ax in figure.axes] == [2] * 6 + [1] * 3  # nobody knows how long that prior was trained
     gjr, pgjr = figure.axes[0].lines
     assert gjr.get_xdata()[-1] == 15 and gjr.get_ydata()[-1] == pytest.approx(30)
     assert list(figure.axes[3].lines[1].get_xdata()[:2]) == [1.0, 1.0 + 5.0]  # plain features before training, then all views

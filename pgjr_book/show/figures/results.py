@@ -27,9 +27,10 @@ def convergence(records: list[dict], timing: list[dict]):
     """Draw Figure 4 for one set: NMI, ACC and ARI against epochs and seconds; lines are means over seeds, bands their range.
 
     Seconds are epochs times the epoch that ``timing``'s record of the same variant took alone, plus the encodings; a
-    variant that was not timed alone is in the upper row only. The seconds are on a logarithmic axis.
+    variant that was not timed alone is in the upper row only. The last row adds the prior's own training, where its
+    seconds are known. The seconds are on a logarithmic axis.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(9, 5.4), sharey="col")
+    figure, axes = plt.subplots(3, 3, figsize=(9, 7.8), sharey="col")
     variants, clocks = by_variant(records), _clocks(timing)
     for number, (variant, group) in enumerate(variants.items()):
         style = {**line_style(number), "label": group[0]["label"]}
@@ -38,9 +39,12 @@ def convergence(records: list[dict], timing: list[dict]):
             _band(axes[0, column], epochs, points, style)
             if clock := clocks.get(variant):
                 _band(axes[1, column], [clock.seconds(epoch) for epoch in epochs], points, style)
+                if clock.prior_s is not None:
+                    _band(axes[2, column], [clock.seconds_from_nothing(epoch) for epoch in epochs], points, style)
     for column, metric in enumerate(METRICS):
         axes[0, column].set(title=metric.upper(), xlabel="epochs")
-        _seconds(axes[1, column])
+        _seconds(axes[1, column], "seconds, encoding included")
+        _seconds(axes[2, column], "seconds, prior’s training included")
     for line in axes:
         line[0].set_ylabel("points")
     handles = axes[0, 0].get_legend_handles_labels()
@@ -49,9 +53,9 @@ def convergence(records: list[dict], timing: list[dict]):
     return titled(figure, names_of(records))
 
 
-def _seconds(ax) -> None:
+def _seconds(ax, label: str) -> None:
     """Make x a logarithmic axis of seconds, with plain numbers at powers of ten and at twice and five times these."""
-    ax.set(xlabel="seconds, encoding included", xscale="log")
+    ax.set(xlabel=label, xscale="log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
@@ -271,7 +275,7 @@ def _how_fast(ax, curves: list[dict], timing: list[dict]) -> None:
             ax.plot([clock.seconds(epoch) for epoch in epochs], points.mean(0), **line_style(number), label=group[0]["label"])
     name = set_name(first) if first else "no timed runs"
     ax.set(title=f"How fast, on {name}", ylabel="NMI, points")
-    _seconds(ax)
+    _seconds(ax, "seconds, encoding included")
     if ax.lines:
         ax.legend(fontsize=8)
 
