@@ -18,6 +18,7 @@ class ScoredSet:
     """A data set and the part of it that a run used. Every number belongs to one.
 
     ``folds`` is the size of disjoint random subsets of which each seed saw another, 0 where all seeds saw the same images.
+    ``subset`` is the size of one random subset that all seeds saw, 0 where they saw all images or folds.
     What earlier code made stands apart from what this code made, and is never paired with it.
     """
 
@@ -25,13 +26,15 @@ class ScoredSet:
     split: str
     folds: int = 0
     earlier: bool = False
+    subset: int = 0
 
 
 def scored_set(record: dict) -> ScoredSet:
     """Return the data set of a record with its split, folds and whether earlier code made it."""
     config = record["config"]
-    folds = config["limit"] if config.get("fold") is not None else 0
-    return ScoredSet(config["dataset"], config["split"], folds, record["results_version"] < RESULTS_VERSION)
+    limit = config["limit"] or 0
+    folds, subset = (limit, 0) if config.get("fold") is not None else (0, limit)
+    return ScoredSet(config["dataset"], config["split"], folds, record["results_version"] < RESULTS_VERSION, subset)
 
 
 def score(record: dict, metric: str = "nmi", features: str = "plain") -> float:

@@ -22,9 +22,10 @@ SIGNS = {
 
 
 def plain_name(where: ScoredSet) -> str:
-    """Name a set with its split and folds, "cifar10 (test)". A set outside the paper that is used whole needs no split."""
+    """Name a set with its split and folds or subset, "cifar10 (test)". A set outside the paper used whole needs no split."""
     part = [] if where.split == "all" and where.dataset not in PAPER_SETS else [where.split]
     part += [f"folds of {where.folds:,}"] if where.folds else []
+    part += [f"{where.subset:,} images"] if where.subset else []
     return f"{where.dataset} ({', '.join(part)})" if part else where.dataset
 
 

@@ -263,7 +263,7 @@ def test_every_experiment_is_read_by_a_notebook():
 def test_what_a_notebook_gets_is_what_the_manifest_says(manifest, monkeypatch):
     manifest()
     monkeypatch.setattr(make, "ensure", lambda name, profile: [name, profile])
-    assert make.records_for("table-3", "local") == {"backbones": ["backbones", "local"], "full_size": ["full_size", "local"]}
+    assert make.records_for("figure-4", "local") == {"convergence": ["convergence", "local"], "timing": ["timing", "local"]}
 
 
 class Clock:

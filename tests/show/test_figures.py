@@ -37,6 +37,17 @@ def test_what_was_not_timed_alone_has_no_seconds(synthetic):
     assert figures.story(nothing).axes[0].get_title() == "How fast, on no timed runs"
 
 
+def test_the_figure_of_lengths_has_a_column_for_every_set(synthetic):
+    records = [{**r, "config": {**r["config"], "limit": limit}} for limit in (2000, None)
+               for r in synthetic.race(10, 4)["convergence"]]  # fmt: skip
+    records = [{**r, "variant": {"gjr": "gjr"}.get(r["variant"], "idfd")} for r in records]
+    few, whole, below, _ = figures.lengths(records).axes
+    assert few.get_title() == "cifar10 (test, 2,000 images) ‡" and whole.get_title() == "cifar10 (test) ‡"
+    assert len(few.lines) == 2 and below.lines[0].get_ydata()[-1] == pytest.approx(
+        few.lines[0].get_ydata()[-1] - few.lines[1].get_ydata()[-1]
+    )
+
+
 def test_the_strength_figure_has_a_line_for_each_part(synthetic):
     means = {"prior": 30, "linear-0.1": 33, "linear-1": 33, "spatial-off-0.1": 31, "spatial-0.1": 32}
     records = [

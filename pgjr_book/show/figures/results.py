@@ -53,6 +53,31 @@ def convergence(records: list[dict], timing: list[dict]):
     return titled(figure, names_of(records))
 
 
+def lengths(records: list[dict]):
+    """Draw NMI against epochs for every set, and below it what GJR has more than IDFD at the same seed; zero is dotted.
+
+    Lines are means over seeds, bands their range. Every panel has its own axis of epochs.
+    """
+    sets = by_set(records)
+    figure, axes = plt.subplots(2, len(sets), figsize=(3 * len(sets), 4.6), squeeze=False, sharey="row", sharex="col")
+    for (where, group), column in zip(sets.items(), axes.T, strict=True):
+        for number, runs in enumerate(by_variant(group).values()):
+            epochs, points = _curve(runs, "nmi")
+            _band(column[0], epochs, points, {**line_style(number), "label": runs[0]["label"]})
+        both = verdicts.pairs(group, "gjr", "idfd").get(where, [])
+        if both:
+            epochs, gjr = _curve([pair[0] for pair in both], "nmi")
+            _band(column[1], epochs, gjr - _curve([pair[1] for pair in both], "nmi")[1], line_style(2))
+        column[1].axhline(0, color="#666666", lw=1, ls=":")
+        column[0].set_title(marked(where))
+        column[1].set_xlabel("epochs")
+    axes[0, 0].set_ylabel("NMI, points")
+    axes[1, 0].set_ylabel("GJR − IDFD, points")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=4, bbox_to_anchor=(0.5, 1.05))
+    figure.tight_layout()
+    return figure
+
+
 def _seconds(ax, label: str) -> None:
     """Make x a logarithmic axis of seconds, with plain numbers at powers of ten and at twice and five times these."""
     ax.set(xlabel=label, xscale="log")
