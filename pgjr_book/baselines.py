@@ -60,8 +60,7 @@ def compute(run: RunConfig, inputs: FeatureSet, device="cpu") -> dict:
     train_s, started = time.perf_counter() - started, time.perf_counter()
     fits = outcome.fits or evaluation.kmeans_fits(outcome.points, k, run.kmeans_seeds, workers=workers(), device=device)
     own = min(fits, key=lambda fit: fit.inertia_).labels_ if outcome.clusters is None else outcome.clusters
-    measures = {"acc": evaluation.accuracy, "nmi": evaluation.nmi, "ari": evaluation.ari}
-    argmax = {name: [measure(labels, own)] for name, measure in measures.items()}
+    argmax = {name: [value] for name, value in evaluation.agreement(labels, own).items()}
     scores = {"plain": evaluation.scores_of(fits, labels), "argmax": argmax}
     timings = {"train_s": train_s, "evaluate_s": time.perf_counter() - started}
     return {"history": [], "scores": scores, "timings": timings, "kmeans": fits[0].implementation,
@@ -71,7 +70,7 @@ def compute(run: RunConfig, inputs: FeatureSet, device="cpu") -> dict:
 def _joint(run: RunConfig, inputs: FeatureSet, k: int, device) -> Outcome:
     """k-means on [c~ ; Z], the embedding and the flattened map, both standardised: all that the head sees."""
     parts = (inputs.embeddings.numpy(), inputs.maps.float().flatten(1).numpy())
-    return Outcome(np.concatenate([(part - part.mean(0)) / np.maximum(part.std(0), 1e-6) for part in parts], axis=1))
+    return Outcome(np.concatenate([evaluation.standardise(part) for part in parts], axis=1))
 
 
 def _untrained(run: RunConfig, inputs: FeatureSet, k: int, device) -> Outcome:

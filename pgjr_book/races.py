@@ -21,14 +21,14 @@ class Clock:
         plain_s: seconds that the plain features take, 0 for a CNN.
         extract_s: seconds that plain features and views take, 0 for a CNN.
         machine: processor and device.
-        prior_s: seconds that the prior was trained for, 0 for a CNN; None where they are not known.
+        prior_s: seconds that the prior was trained for, 0 for a CNN; NaN where they are not known.
     """
 
     epoch_s: float
     plain_s: float
     extract_s: float
     machine: tuple[str, str]
-    prior_s: float | None = 0.0
+    prior_s: float = 0.0
 
     def seconds(self, epoch: int) -> float:
         """Return the seconds needed by the end of ``epoch``, from here: before training the views are not needed yet."""
@@ -36,7 +36,7 @@ class Clock:
 
     def seconds_from_nothing(self, epoch: int) -> float:
         """Return the same with the prior's own training; NaN where that is not known."""
-        return self.seconds(epoch) + (float("nan") if self.prior_s is None else self.prior_s)
+        return self.seconds(epoch) + self.prior_s
 
 
 def clock(record: dict) -> Clock | None:
@@ -48,7 +48,8 @@ def clock(record: dict) -> Clock | None:
     provenance = record["provenance"]
     machine = (provenance["device"], provenance["host_cpu"])
     weights = record.get("weights")  # None for a CNN
-    prior_s = weights.get("training_seconds") if weights else 0.0
+    trained_s = weights.get("training_seconds") if weights else 0.0
+    prior_s = float("nan") if trained_s is None else trained_s
     return Clock(float(np.median(np.diff(seconds))), timings.get("plain_s", 0.0), timings["extract_s"], machine, prior_s)
 
 

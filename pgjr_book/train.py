@@ -120,7 +120,7 @@ def _clustered(run: RunConfig, inputs, device: str) -> dict:
         points, labels = inputs.images.reshape(len(inputs.labels), -1) / 255.0, inputs.labels
     else:
         points, labels = inputs.embeddings.numpy(), inputs.labels.numpy()
-        variants["standardised"] = (points - points.mean(0)) / np.maximum(points.std(0), 1e-6)
+        variants["standardised"] = evaluation.standardise(points)
         if len(inputs.view_embeddings):
             variants["view_mean"] = torch.stack(inputs.view_embeddings).float().mean(0).numpy()
     fits = {name: _fits(run, features, labels, device) for name, features in {"plain": points, **variants}.items()}

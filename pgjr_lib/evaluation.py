@@ -83,13 +83,37 @@ def kmeans_fits(
 
 def _points(features, k: int) -> np.ndarray:
     features = normalise(features)
-    if not 1 <= k <= len(features):
-        raise ValueError(
-            f"k={k} clusters were asked for {len(features)} samples: choose k between 1 and {len(features)}."
-        )
-    if not np.isfinite(features).all():
-        raise ValueError("The features are not finite: lower the learning rate or check the images.")
+    check_clusters(features, k)
     return features
+
+
+def check_clusters(features, k: int, least: int = 1) -> None:
+    """Refuse features that cannot be put into ``k`` clusters.
+
+    Args:
+        features: (N, d), an array or a tensor on the CPU.
+        k: number of clusters.
+        least: the smallest number of clusters that the method can make.
+
+    Raises:
+        ValueError: k < ``least``, k > N, or features that are not finite.
+    """
+    if not least <= k <= len(features):
+        raise ValueError(
+            f"k={k} clusters were asked for {len(features)} samples: choose k between {least} and {len(features)}."
+        )
+    if not np.isfinite(np.asarray(features)).all():
+        raise ValueError("The features are not finite: lower the learning rate or check the images.")
+
+
+def standardise(points: np.ndarray) -> np.ndarray:
+    """Return (N, d) points with mean 0 and standard deviation 1 in each column; a constant column becomes 0."""
+    return (points - points.mean(0)) / np.maximum(points.std(0), 1e-6)
+
+
+def agreement(labels, clusters) -> dict[str, float]:
+    """Return ``acc``, ``nmi`` and ``ari`` of (N,) clusters and classes. Raises as :func:`accuracy`."""
+    return {"acc": accuracy(labels, clusters), "nmi": nmi(labels, clusters), "ari": ari(labels, clusters)}
 
 
 def scores_of(fits: list[Clustering], labels) -> dict[str, list[float]]:
@@ -98,12 +122,8 @@ def scores_of(fits: list[Clustering], labels) -> dict[str, list[float]]:
     Returns:
         ``acc``, ``nmi``, ``ari`` in [0, 1] and ``inertia``, each a list with one number for each clustering.
     """
-    return {
-        "acc": [accuracy(labels, fit.labels_) for fit in fits],
-        "nmi": [nmi(labels, fit.labels_) for fit in fits],
-        "ari": [ari(labels, fit.labels_) for fit in fits],
-        "inertia": [fit.inertia_ for fit in fits],
-    }
+    scores = [{**agreement(labels, fit.labels_), "inertia": fit.inertia_} for fit in fits]
+    return {name: [score[name] for score in scores] for name in ("acc", "nmi", "ari", "inertia")}
 
 
 def kmeans_scores(

@@ -293,7 +293,7 @@ def races(records: verdicts.Records) -> pd.DataFrame:
                     "target": f"{100 * share:.0f} % of {'its own end' if whose == 'own' else 'GJR’s end'}",
                     "epochs": float(np.median(list(epochs.values()))),
                     "seconds": (needed := float(np.median(list(seconds.values()))) if seconds else float("nan")),
-                    "from nothing": needed + race.clock.prior_s if seconds and race.clock.prior_s is not None else float("nan"),
+                    "from nothing": needed + (race.clock.prior_s if race.clock else float("nan")),
                     "never": race.censored[share, whose], "before training": race.before_training[share, whose],
                     "seeds": len(epochs),
                 })  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.cluster import kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
-from pgjr_lib.evaluation import normalise
+from pgjr_lib.evaluation import check_clusters, normalise
 from pgjr_lib.kmeans import Clustering
 
 STEPS = 300  # as scikit-learn's KMeans at most
@@ -26,10 +26,7 @@ def spherical_kmeans(features, k: int, seeds=5, n_init: int = 20) -> list[Cluste
         ValueError: k < 1 or k > N, or features that are not finite.
     """
     points = normalise(features)
-    if not 1 <= k <= len(points):
-        raise ValueError(f"k={k} clusters were asked for {len(points)} samples: choose k between 1 and {len(points)}.")
-    if not np.isfinite(points).all():
-        raise ValueError("The features are not finite: check the images.")
+    check_clusters(points, k)
     with threadpool_limits(limits=1):  # the result depends on the number of threads
         return [_best(points, k, np.random.RandomState(seed), n_init) for seed in range(seeds)]
 

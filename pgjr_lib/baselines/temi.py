@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from pgjr_lib.evaluation import check_clusters
+
 NEIGHBOURS = 50
 HEADS = 4
 EPOCHS, WARMUP_EPOCHS = 50, 20  # the learning rate rises linearly through the warm-up and then stays
@@ -48,7 +50,7 @@ def temi(features: Tensor, k: int, seed: int = 0, device="cpu") -> Tensor:
     """Train heads by self-distillation between neighbours and return the teacher of lowest training loss.
 
     Args:
-        features: (N, D) float32, the prior's embeddings as it gives them.
+        features: (N, D) float32 on the CPU, the prior's embeddings as it gives them.
         k: number of clusters, at least 2.
         seed: of starts, batches and neighbours. It seeds torch's global generator.
         device: where to train; results repeat bit for bit on a CPU.
@@ -59,10 +61,7 @@ def temi(features: Tensor, k: int, seed: int = 0, device="cpu") -> Tensor:
     Raises:
         ValueError: k < 2, k > N, or features that are not finite.
     """
-    if not 2 <= k <= len(features):
-        raise ValueError(f"k={k} clusters of {len(features)} samples: choose k between 2 and {len(features)}.")
-    if not torch.isfinite(features).all():
-        raise ValueError("The features are not finite: check the images.")
+    check_clusters(features, k, least=2)
     torch.manual_seed(seed)
     features = features.float().to(device)
     neighbours = nearest(features, NEIGHBOURS)

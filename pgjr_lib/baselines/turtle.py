@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from pgjr_lib.evaluation import check_clusters
+
 OUTER_STEPS = 6000  # T
 INNER_STEPS = 10  # M, with a warm start: the inner classifier goes on from where the last outer step left it
 GAMMA = 10.0  # weight of the entropy
@@ -21,7 +23,7 @@ def turtle(features: Tensor, k: int, seed: int = 0, device="cpu") -> Tensor:
     """Search the labelling tau(z) = softmax(theta z) that a linear classifier w predicts best on the same features.
 
     Args:
-        features: (N, D) float32, the prior's embeddings as it gives them.
+        features: (N, D) float32 on the CPU, the prior's embeddings as it gives them.
         k: number of clusters, at least 2.
         seed: of the two starts and the batches. It seeds torch's global generator.
         device: where to train; results repeat bit for bit on a CPU.
@@ -32,10 +34,7 @@ def turtle(features: Tensor, k: int, seed: int = 0, device="cpu") -> Tensor:
     Raises:
         ValueError: k < 2, k > N, or features that are not finite.
     """
-    if not 2 <= k <= len(features):
-        raise ValueError(f"k={k} clusters of {len(features)} samples: choose k between 2 and {len(features)}.")
-    if not torch.isfinite(features).all():
-        raise ValueError("The features are not finite: check the images.")
+    check_clusters(features, k, least=2)
     torch.manual_seed(seed)
     task = weight_norm(nn.Linear(features.shape[1], k)).to(device)  # theta
     learner = nn.Linear(features.shape[1], k).to(device)  # w

@@ -109,7 +109,8 @@ def _check_k(k: int | None, count: int, what: str) -> None:
 
 def _check_distinct(points: np.ndarray, k: int | None, folder: Path) -> None:
     """Refuse more clusters than there are images that differ; a guess needs three."""
-    distinct = _count_distinct(points, enough := k or 3)
+    enough = k or 3
+    distinct = _count_distinct(points, enough)
     if distinct < enough:
         images = "image" if distinct == 1 else "images"
         advice = f"choose k from 2 to {distinct}" if distinct > 1 else "add images that differ"

@@ -40,7 +40,7 @@ def features():
 @pytest.mark.parametrize("name", get_args(Baseline))
 def test_a_run_from_configuration_to_record(name, short, tmp_path):
     run = RunConfig(**TINY, baseline=name)
-    made = make.run(run, tmp_path, device="cpu")
+    record = make.run(run, tmp_path, device="cpu")
     stored = records.read_record(records.record_path(run, tmp_path))
     assert stored["config"]["baseline"] == name and stored["history"] == []
     assert {key: len(values) for key, values in stored["scores"]["plain"].items()} == dict.fromkeys(
@@ -50,7 +50,7 @@ def test_a_run_from_configuration_to_record(name, short, tmp_path):
     assert all(-0.5 <= value <= 1 for key in ("acc", "nmi", "ari") for value in stored["scores"]["argmax"][key])
     assert stored["timings"]["train_s"] > 0 and stored["timings"]["evaluate_s"] > 0
     again = make.run(run, tmp_path / "again", device="cpu")
-    assert again["scores"] == made["scores"]
+    assert again["scores"] == record["scores"]
 
 
 def test_a_kmeans_baseline_is_its_start_of_lowest_inertia(features):

@@ -50,9 +50,9 @@ METHODS = {"spherical": spherical_labels, "turtle": argmax(turtle.turtle), "temi
 def test_it_finds_clusters_that_do_not_overlap_and_repeats(name, clusters, short):
     points, labels = clusters
     with torch.no_grad():  # a caller may have switched gradients off
-        found = METHODS[name](points, K, 0)
-    assert accuracy(labels, found.numpy()) == 1
-    assert torch.equal(METHODS[name](points, K, 0), found)
+        assigned = METHODS[name](points, K, 0)
+    assert accuracy(labels, assigned.numpy()) == 1
+    assert torch.equal(METHODS[name](points, K, 0), assigned)
 
 
 @pytest.mark.parametrize("method", [turtle.turtle, temi.temi])
@@ -156,10 +156,10 @@ def test_the_gradient_of_temi_is_finite_where_assignments_are_certain():
 def test_nearest_are_the_others_with_the_largest_cosines():
     torch.manual_seed(0)
     points = torch.randn(30, 4)
-    found = temi.nearest(points, 5, rows=7)
+    neighbours = temi.nearest(points, 5, rows=7)
     for i in range(30):
         cosines = {j: float(F.cosine_similarity(points[i], points[j], dim=0)) for j in range(30) if j != i}
-        assert found[i].tolist() == sorted(cosines, key=cosines.get, reverse=True)[:5]
+        assert neighbours[i].tolist() == sorted(cosines, key=cosines.get, reverse=True)[:5]
     assert temi.nearest(points, 50).shape == (30, 29)
 
 

@@ -39,7 +39,7 @@ def convergence(records: list[dict], timing: list[dict]):
             _band(axes[0, column], epochs, points, style)
             if clock := clocks.get(variant):
                 _band(axes[1, column], [clock.seconds(epoch) for epoch in epochs], points, style)
-                if clock.prior_s is not None:
+                if not np.isnan(clock.prior_s):
                     _band(axes[2, column], [clock.seconds_from_nothing(epoch) for epoch in epochs], points, style)
     for column, metric in enumerate(METRICS):
         axes[0, column].set(title=metric.upper(), xlabel="epochs")
