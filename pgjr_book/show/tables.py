@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pgjr_book import scored, verdicts
-from pgjr_book.run_config import digest
+from pgjr_book.run_config import RunConfig
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped
 from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, evidence, place, verdict
@@ -149,7 +149,7 @@ def extremes(records: list[dict]) -> pd.DataFrame:
             runs[0]["label"]: float(np.mean([scored.score(r) for r in runs])) for runs in by_variant(group).values()
         }
         worst, best = min(means, key=means.get), max(means, key=means.get)
-        settings = len({digest({**record["config"], "seed": 0}) for record in group})
+        settings = len({RunConfig.model_validate({**record["config"], "seed": 0}).identity() for record in group})
         rows.append({"set": where, "worst": worst, "NMI low": means[worst], "best": best, "NMI high": means[best],
                      "settings": settings})  # fmt: skip
     return pd.DataFrame(rows)

@@ -35,6 +35,8 @@ def test_what_was_not_timed_alone_has_no_seconds(synthetic):
     assert len(axes[0].lines) == 2 and not axes[3].lines
     nothing = {name: [] for name in ("convergence", "timing", "main", "attribution", "heads")}
     assert figures.story(nothing).axes[0].get_title() == "How fast, on no timed runs"
+    untimed = {**nothing, "convergence": experiments["convergence"]}
+    assert figures.story(untimed).axes[0].get_title() == "How fast, on no timed runs"
 
 
 def test_the_figure_of_lengths_has_a_column_for_every_set(synthetic):

@@ -81,6 +81,11 @@ def test_the_best_setting_of_a_study(study):
     assert sentences.best_setting(tables.extremes([])) == "Not run"
 
 
+def test_a_field_that_older_records_lack_makes_no_setting_of_its_own(study):
+    older = [{**record, "config": {**record["config"], "baseline": None}} for record in study[:1]]
+    assert tables.extremes([*older, *study[1:]])["settings"].tolist() == tables.extremes(study)["settings"].tolist()
+
+
 def test_the_best_setting_is_named_for_each_prior(study):
     both = [{**record, "config": {**record["config"], "prior": prior}} for prior in ("x", "class-name") for record in study]
     text = sentences.best_by_prior(tables.extremes_by_prior(both))

@@ -79,9 +79,10 @@ def lengths(records: list[dict]):
 
 
 def _seconds(ax, label: str) -> None:
-    """Make x a logarithmic axis of seconds, with plain numbers at powers of ten and at twice and five times these."""
+    """Make x a logarithmic axis of seconds, with plain numbers at powers of ten and, on a short axis, twice and five times these."""
     ax.set(xlabel=label, xscale="log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
@@ -298,7 +299,7 @@ def _how_fast(ax, curves: list[dict], timing: list[dict]) -> None:
         if clock := clocks.get(variant):
             epochs, points = _curve(group, "nmi")
             ax.plot([clock.seconds(epoch) for epoch in epochs], points.mean(0), **line_style(number), label=group[0]["label"])
-    name = set_name(first) if first else "no timed runs"
+    name = set_name(first) if ax.lines else "no timed runs"
     ax.set(title=f"How fast, on {name}", ylabel="NMI, points")
     _seconds(ax, "seconds, encoding included")
     if ax.lines:
