@@ -66,8 +66,15 @@ def build_parser() -> CommandParser:
         sub.set_defaults(command=command)
         return sub
 
-    sub = add("fetch", _fetch, "fetch the weights of priors that are not on this machine")
-    sub.add_argument("names", nargs="+", metavar="NAME", help=f"a prior, for example ViT-B-32-quickgelu/openai ({priors})")
+    sub = add("fetch", _fetch, "fetch image sets and the weights of priors that are not on this machine")
+    sub.add_argument("sets", nargs="*", metavar="SET", help="an image set: cifar10, cifar20 (CIFAR-100), stl10, tiny-imagenet, ...")
+    sub.add_argument("--prior", action="append", default=[], metavar="NAME", help=f"a prior: {priors}; may be repeated")
+    sub.add_argument("--data", type=user_path, metavar="FOLDER", help="where sets go (default: $PGJR_DATA)")
+    sub.add_argument(
+        "--imagenet", type=existing_path, metavar="PATH",
+        help="your ImageNet, a folder or the archive of its training images, for imagenet-10 and imagenet-dogs",
+    )  # fmt: skip
+    sub.add_argument("--list", action="store_true", help="list the sets with their sizes and licences, and what is here")
 
     sub = add("extract", _extract, "encode images and augmented views of them with a frozen prior")
     sub.add_argument("--dataset", required=True, help="a named set, folder:PATH (one folder a class) or images:PATH")
@@ -157,10 +164,33 @@ def existing_path(text: str) -> Path:
 
 
 def _fetch(options) -> None:
-    from pgjr_lib.priors.fetch import fetch
+    root = options.data or (user_path(os.environ["PGJR_DATA"]) if os.environ.get("PGJR_DATA") else None)
+    if options.list:
+        return _list_sets(root)
+    if not options.sets and not options.prior:
+        raise PGJRError("Nothing to fetch: name image sets, or a prior with --prior, or see `pgjr fetch --list`.")
+    if options.sets and root is None:
+        raise PGJRError("No data root is set: set PGJR_DATA to the folder for image sets, or give it with --data FOLDER.")
+    if options.sets:
+        from pgjr_lib.data.fetch import fetch as fetch_set
 
-    for name in options.names:
-        print(f"{name}: {fetch(name)['path'] or 'random weights'}")
+        for name in dict.fromkeys(options.sets):
+            print(f"{name}: {fetch_set(name, root, options.imagenet)}")
+    if options.prior:
+        from pgjr_lib.priors.fetch import fetch as fetch_prior
+
+        for name in dict.fromkeys(options.prior):
+            print(f"{name}: {fetch_prior(name)['path'] or 'random weights'}")
+
+
+def _list_sets(root: Path | None) -> None:
+    """Print what can be fetched, with sizes and licences, and what is here."""
+    from pgjr_lib.data.fetch import overview
+
+    print(f"data root: {root or 'not set; set PGJR_DATA or give --data FOLDER'}")
+    for row in overview(root):
+        size = f"{row.size / 1e6:,.0f} MB" if row.size else "your copy of ImageNet"
+        print(f"  {row.name:<14} {'here' if row.here else 'missing':<8} {size:<22} {row.licence}")
 
 
 def _extract(options) -> None:

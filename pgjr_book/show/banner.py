@@ -2,8 +2,10 @@
 
 import html
 
+from pgjr_book.manifest import load_manifest
 from pgjr_book.scored import departures, scored_set
-from pgjr_book.show.sentences import CNN_NAMES
+from pgjr_book.show.sentences import CNN_NAMES, PRIOR_NAMES
+from pgjr_book.show.sets import title
 from pgjr_lib.data.sets import SETS
 
 
@@ -38,7 +40,9 @@ def banner_html(records: list[dict]) -> str:
 
 
 def _prior_name(prior: str) -> str:
-    return {"class-name": "the class-name prior", "imagenet-labels": "the ImageNet-label prior"}.get(prior, prior)
+    """Name a prior as experiments.yaml does; any other by its own name."""
+    ids = {choice.run["prior"]: name for name, choice in load_manifest().priors.items()}  # of several sizes the last
+    return PRIOR_NAMES.get(ids.get(prior, ""), prior)
 
 
 def _cnn_name(backbone: str) -> str:
@@ -47,4 +51,4 @@ def _cnn_name(backbone: str) -> str:
 
 def _data_names(records: list[dict]) -> list[str]:
     data = sorted({(r["data"]["name"], r["data"]["split"], r["data"]["count"], r["data"]["note"]) for r in records})
-    return [f"{name} ({split}, {count:,} images{f', {note}' if note else ''})" for name, split, count, note in data]
+    return [f"{title(name)} ({split}, {count:,} images{f', {note}' if note else ''})" for name, split, count, note in data]

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from pgjr_book.scored import ScoredSet, score, scored_set
 from pgjr_book.show.groups import by_set, by_set_and_variant
-from pgjr_book.show.sets import EARLIER, explained, mark
+from pgjr_book.show.sets import EARLIER, explained, mark, title
 from pgjr_book.show.tables import METRICS, mean_sd
 from pgjr_book.show.templates import fill
 from pgjr_book.verdicts import Published
@@ -81,7 +81,7 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
     ]
     return fill(
         "literature.html",
-        heads=[{"name": f"{name} {_signs(records, name)}".rstrip(), "ours": _used(records, name)} for name in datasets],
+        heads=[{"name": f"{title(name)} {_signs(records, name)}".rstrip(), "ours": _used(records, name)} for name in datasets],
         datasets=datasets,
         metrics=[metric.upper() for metric in METRICS],
         groups=groups,
@@ -140,7 +140,7 @@ def _literature_rows(table: pd.DataFrame) -> list[dict]:
     several = table.groupby("method")["backbone"].nunique() > 1
     by_source = table.groupby(["method", "backbone", "source", "grade"], sort=False)
     for (method, backbone, source, grade), group in by_source:
-        splits = ", ".join(f"{row.dataset}: {row.split}" for row in group.itertuples())
+        splits = ", ".join(f"{title(row.dataset)}: {row.split}" for row in group.itertuples())
         rows.append({
             "label": f"{method} ({backbone})" if several[method] else method,
             "details": [source, grade, f"backbone {backbone}", splits],

@@ -5,12 +5,12 @@ import pandas as pd
 
 from pgjr_book import scored, verdicts
 from pgjr_book.provenance import RulesHistory
-from pgjr_book.scored import scored_set
+from pgjr_book.scored import ScoredSet, scored_set
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set
-from pgjr_book.show.sets import marked, set_name
-from pgjr_book.verdicts import Cell, Finding
-from pgjr_lib.data.sets import PAPER_SETS
+from pgjr_book.show.sets import SOURCE_SEEN, marked, set_name, title
+from pgjr_book.verdicts import Cell, Comparison, Finding
+from pgjr_lib.data.sets import PAPER_SETS, SETS
 
 METHODS = {"gjr": "GJR", "pgjr": "pGJR"}
 CNN_NAMES = {"small": "small ResNet", "thin": "thin ResNet", "resnet18": "ResNet-18", "resnet34": "ResNet-34"}
@@ -28,10 +28,10 @@ VERDICTS = {  # column of the ledger -> verdict -> its words; a verdict that is 
 }
 OUTCOMES = {"gain": "gain", "harm": "harm", "equivalent": "equivalent", "open": "open", None: "not finished"}
 NOTHING_TO_JUDGE = {  # claim -> what its test lacks where it was not run
-    1: "no curves of GJR and pGJR with a prior",
-    2: "no paired runs with and without the jigsaw",
+    1: "no curves of GJR and pGJR on CIFAR-10",
+    2: "no paired runs with and without the jigsaw on CIFAR-10 or STL-10",
     3: "needs CLIP’s weights and the splits of the literature",
-    4: "no runs of GJR and pGJR on one set",
+    4: "no runs of GJR and pGJR on CIFAR-10 or STL-10",
     5: "no runs on the generated sets",
 }
 SETTINGS = (
@@ -61,11 +61,17 @@ def evidence_lines(number: int, finding: Finding) -> list[str]:
     return [_cell(number, cell, finding.level) for cell in finding.cells]
 
 
+def compared(comparison: Comparison, where: ScoredSet | None) -> str:
+    """Name what is compared and with which prior, with "¶" where the prior saw labels of what the images come from."""
+    prior = PRIOR_NAMES.get(comparison.prior)
+    seen = where and comparison.prior.startswith("imagenet-labels") and SETS[where.dataset].images_from
+    return f"{comparison.name} with {prior}{f' {SOURCE_SEEN}' if seen else ''}" if prior else comparison.name
+
+
 def place(cell: Cell) -> str:
-    """Name a cell by what it compares, its set and its prior."""
-    prior = f" with {PRIOR_NAMES[cell.comparison.prior]}" if cell.comparison.prior in PRIOR_NAMES else ""
-    where = marked(cell.where) if cell.where else cell.comparison.dataset
-    return f"{cell.comparison.name} on {where}{prior}"
+    """Name a cell by what it compares, its prior and its set."""
+    where = marked(cell.where) if cell.where else title(cell.comparison.dataset)
+    return f"{compared(cell.comparison, cell.where)} on {where}"
 
 
 def _cell(number: int, cell: Cell, level: float) -> str:
@@ -115,6 +121,22 @@ def intervals(paired: pd.DataFrame) -> str:
     rest = len(paired) - len(above) - len(below)
     rest = f"{rest} of {len(paired)} intervals contain{'s' if rest == 1 else ''} zero"
     return f"The interval lies {'; '.join([*sides, rest])}" if sides else rest
+
+
+def controls(attributed: pd.DataFrame) -> str:
+    """Say, for each method and set of :func:`tables.attribution`, how the learned jigsaw compares with each control.
+
+    "Not run" without rows.
+    """
+    parts = []
+    for (where, method), rows in attributed.groupby(["set", "method"], sort=False) if len(attributed) else ():
+        against = [
+            f"{row['control']} ({numbers.signed(row['NMI difference'])} [{numbers.signed(row['95 % interval low'])}, "
+            f"{numbers.signed(row['95 % interval high'])}], {row['outcome']})" for row in rows.to_dict("records")
+        ]  # fmt: skip
+        parts.append(f"for {method} on {set_name(where)}, against {', '.join(against)}")
+    text = "; ".join(parts) or "not run"
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def best_setting(extremes: pd.DataFrame) -> str:

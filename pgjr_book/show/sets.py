@@ -21,12 +21,18 @@ SIGNS = {
 }
 
 
+def title(dataset: str) -> str:
+    """Return the name of a data set as the field writes it; a folder of the user's own has its own name."""
+    return SETS[dataset].title if dataset in SETS else dataset
+
+
 def plain_name(where: ScoredSet) -> str:
-    """Name a set with its split and folds or subset, "cifar10 (test)". A set outside the paper used whole needs no split."""
+    """Name a set with its split and folds or subset, "CIFAR-10 (test)". A set outside the paper used whole needs no split."""
     part = [] if where.split == "all" and where.dataset not in PAPER_SETS else [where.split]
     part += [f"folds of {where.folds:,}"] if where.folds else []
     part += [f"{where.subset:,} images"] if where.subset else []
-    return f"{where.dataset} ({', '.join(part)})" if part else where.dataset
+    name = title(where.dataset)
+    return f"{name} ({', '.join(part)})" if part else name
 
 
 def set_name(where: ScoredSet) -> str:

@@ -12,8 +12,8 @@ from pgjr_book import scored, verdicts
 from pgjr_book.run_config import RunConfig
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped
-from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, evidence, place, verdict
-from pgjr_book.show.sets import class_names, method_name
+from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, compared, evidence, place, verdict
+from pgjr_book.show.sets import class_names, method_name, title
 from pgjr_book.stats import LEVEL, paired_interval
 from pgjr_lib.data.sets import SETS
 
@@ -71,7 +71,7 @@ def data_sets(records: list[dict]) -> pd.DataFrame:
         parts = used.get(name, {})
         refused = not priors.isdisjoint(info.seen_by)
         rows.append({
-            "set": name, "classes": info.classes, "side": info.side or "varies",
+            "set": info.title, "classes": info.classes, "side": info.side or "varies",
             "images": dict(zip(info.splits, info.counts, strict=True)), "used here": list(parts),
             "note": ["prior saw these labels"] if refused else list(dict.fromkeys(filter(None, parts.values()))),
         })  # fmt: skip
@@ -306,7 +306,7 @@ def cells(finding: verdicts.Finding) -> pd.DataFrame:
     for cell in finding.cells if finding.verdict != "not run" else ():
         interval = cell.interval(finding.level) if cell.interval else (float("nan"),) * 3
         rows.append({
-            "set": cell.where or cell.comparison.dataset, "comparison": place(cell),
+            "set": cell.where or title(cell.comparison.dataset), "comparison": place(cell),
             "NMI difference": interval[0], f"{level} low": interval[1], f"{level} high": interval[2],
             "outcome": OUTCOMES[cell.outcome],
             **{f"by {metric.upper()}": OUTCOMES[found] for metric, found in cell.others.items()}, "runs": cell.runs,
@@ -328,11 +328,81 @@ def attribution(records: verdicts.Records, controls: dict[str, str]) -> pd.DataF
         cell = verdicts.cell(records, comparison)
         if cell.interval:
             mean, low, high = cell.interval(LEVEL)
-            comparison = f"{place(verdicts.cell(records, gain))}: learned − {controls[control]}"
             rows.append({
-                "set": cell.where, "comparison": comparison, "NMI difference": mean, "95 % interval low": low,
-                "95 % interval high": high, "outcome": OUTCOMES[cell.outcome], "runs": cell.runs,
+                "set": cell.where, "method": compared(gain, cell.where), "control": controls[control], "NMI difference": mean,
+                "95 % interval low": low, "95 % interval high": high, "outcome": OUTCOMES[cell.outcome], "runs": cell.runs,
             })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def effects(records: verdicts.Records) -> pd.DataFrame:
+    """Tabulate what every variant of Table 5 adds to the same method without a jigsaw, paired by seed or fold.
+
+    Args:
+        records: of the experiments ``attribution``, ``attribution_more`` and ``heads``.
+
+    Returns:
+        One row a set, method and variant, methods one after another, with the margin within which an effect counts as none.
+    """
+    rows = []
+    cnns, heads = [*records.get("attribution", []), *records.get("attribution_more", [])], records.get("heads", [])
+    for group, off, margin in ((cnns, "idfd", verdicts.MARGIN_CNN), (heads, "off", verdicts.MARGIN_HEAD)):
+        for (where, variant), runs in by_set_and_variant(group).items():
+            prior = next((name for name in PRIOR_NAMES if variant.startswith(f"{name}/")), "")
+            baseline = f"{prior}/{off}" if prior else off
+            if variant in (baseline, f"{prior}/prior") or where.earlier:
+                continue
+            plan = verdicts.Comparison("", "", variant, baseline, where.dataset, prior, margin)
+            if interval := verdicts.differences({"": group}, plan):
+                mean, low, high = interval(LEVEL)
+                rows.append({
+                    "set": where, "prior": PRIOR_NAMES.get(prior, ""), "comparison": method_name(runs[0]), "NMI difference": mean,
+                    "95 % interval low": low, "95 % interval high": high, "margin": margin, "runs": len(runs),
+                })  # fmt: skip
+    frame = pd.DataFrame(rows)
+    return frame.sort_values("prior", kind="stable", ignore_index=True) if rows else frame
+
+
+def baselines(records: list[dict]) -> pd.DataFrame:
+    """Tabulate the clusterings that see the same features: their own assignment beside the protocol's k-means.
+
+    "own NMI" and "own ACC" score the assignment of the method itself, which a head does not make; NMI and ACC score k-means on
+    what the method makes of the features. Rows run from the highest NMI to the lowest, prior by prior.
+    """
+    rows = []
+    for (where, _), group in by_set_and_variant(records).items():
+        own = [record["scores"]["argmax"] for record in group if "argmax" in record["scores"]]
+        row = {"set": where, "method": method_name(group[0])}
+        for metric in ("nmi", "acc"):
+            row |= mean_sd(f"own {metric.upper()}", [100 * np.mean(s[metric]) for s in own] or [float("nan")])
+        row |= scores(group, ("nmi", "acc"))
+        rows.append({**row, "seeds": len(group), "prior": group[0]["config"]["prior"]})
+    if not rows:
+        return pd.DataFrame(rows)
+    places = {where: number for number, where in enumerate(by_set(records))}
+    frame = pd.DataFrame(rows).assign(place=lambda table: table["set"].map(places))
+    frame = frame.sort_values(["place", "prior", "NMI"], ascending=[True, True, False], ignore_index=True)
+    return frame.drop(columns=["place", "prior"])
+
+
+def hours(experiments: verdicts.Records, items: dict[str, str]) -> pd.DataFrame:
+    """Tabulate what the records cost: runs and hours by experiment and machine; a run counts where it stands first.
+
+    Args:
+        experiments: experiment -> its records.
+        items: experiment -> the item of the book that shows it, in words.
+    """
+    rows, counted = [], set()
+    for name, group in experiments.items():
+        own = [record for record in group if record["key"] not in counted]
+        counted |= {record["key"] for record in own}
+        for (cpu, device), runs in grouped(own, lambda r: (r["provenance"]["host_cpu"], r["provenance"]["device"])).items():
+            seconds = sum(record["timings"]["total_s"] for record in runs)
+            machine = cpu if device == "cpu" else device
+            rows.append({"item": items[name], "machine": machine, "runs": len(runs), "hours": seconds / 3600})
+    if rows:
+        whole = {"item": "all", "machine": "", "runs": sum(r["runs"] for r in rows), "hours": sum(r["hours"] for r in rows)}
+        rows.append(whole)
     return pd.DataFrame(rows)
 
 

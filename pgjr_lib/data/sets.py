@@ -53,6 +53,7 @@ class SetInfo:
     """Facts about one named set.
 
     Attributes:
+        title: its name as the field writes it.
         classes: number of classes.
         class_names: sorted names of all classes; empty where only the published files list them (Tiny-ImageNet).
         side: side of its square images in pixels; None where images differ in size.
@@ -69,6 +70,7 @@ class SetInfo:
         mark: key into ``MARKS`` where labels were looked at before the final runs, else "".
     """
 
+    title: str
     classes: int
     class_names: tuple[str, ...] = ()
     side: int | None
@@ -96,6 +98,7 @@ _GENERATED = {
 
 SETS = {
     "digits": SetInfo(
+        title="digits",
         classes=10,
         class_names=tuple("0123456789"),
         side=8,
@@ -106,41 +109,44 @@ SETS = {
         licence="BSD 3-Clause, with scikit-learn",
         mark="†",
     ),
-    "pieces": SetInfo(**_GENERATED),
-    "pieces-hard": SetInfo(**_GENERATED),
+    "pieces": SetInfo(title="pieces", **_GENERATED),
+    "pieces-hard": SetInfo(title="pieces, hard", **_GENERATED),
     "cifar10": SetInfo(
+        title="CIFAR-10",
         classes=10,
         class_names=CIFAR10,
         side=32,
         splits=_TRAIN_TEST,
         counts=(50_000, 10_000),
         lossless=True,
-        download=f"unpack cifar-10-python.tar.gz of {_CIFAR} there",
+        download=f"`pgjr fetch cifar10`, or unpack cifar-10-python.tar.gz of {_CIFAR} there",
         licence=_CIFAR_LICENCE,
         layouts=("cifar-10-batches-py", "cifar-10-batches-bin"),
         paper=True,
         mark="‡",
     ),
-    "cifar20": SetInfo(  # CIFAR-100 by superclass
+    "cifar20": SetInfo(
+        title="CIFAR-100/20",
         classes=20,
         class_names=CIFAR20,
         side=32,
         splits=_TRAIN_TEST,
         counts=(50_000, 10_000),
         lossless=True,
-        download=f"unpack cifar-100-python.tar.gz of {_CIFAR} there: it is CIFAR-100 by superclass",
+        download=f"`pgjr fetch cifar20`, or unpack cifar-100-python.tar.gz of {_CIFAR} there (it is CIFAR-100 by superclass)",
         licence=_CIFAR_LICENCE,
         layouts=("cifar-100-python", "cifar-100-binary", "cifar100"),
         paper=True,
     ),
     "stl10": SetInfo(
+        title="STL-10",
         classes=10,
         class_names=STL10,
         side=96,
         splits=_TRAIN_TEST,
         counts=(5_000, 8_000),
         lossless=True,
-        download="unpack stl10_binary.tar.gz of https://cs.stanford.edu/~acoates/stl10/ there",
+        download="`pgjr fetch stl10`, or unpack stl10_binary.tar.gz of https://cs.stanford.edu/~acoates/stl10/ there",
         licence="no licence stated; images from ImageNet",
         layouts=("stl10_binary",),
         paper=True,
@@ -148,38 +154,41 @@ SETS = {
         mark="†",
     ),
     "imagenet-10": SetInfo(
+        title="ImageNet-10",
         classes=10,
         class_names=IMAGENET10,
         side=None,
         splits=_TRAIN_TEST,
         counts=(13_000, 500),
         lossless=False,
-        download="10 class folders of ImageNet (https://image-net.org)",
+        download="`pgjr fetch imagenet-10` says how to copy its 10 classes from your ImageNet (https://image-net.org)",
         licence=_IMAGENET_LICENCE,
         layouts=("imagenet/train", "imagenet/val"),
         paper=True,
         seen_by=("class-name", "imagenet-labels"),
     ),
     "imagenet-dogs": SetInfo(
+        title="ImageNet-Dogs",
         classes=15,
         class_names=IMAGENET_DOGS,
         side=None,
         splits=_TRAIN_TEST,
         counts=(19_500, 750),
         lossless=False,
-        download="15 class folders of ImageNet (https://image-net.org)",
+        download="`pgjr fetch imagenet-dogs` says how to copy its 15 classes from your ImageNet (https://image-net.org)",
         licence=_IMAGENET_LICENCE,
         layouts=("imagenet/train", "imagenet/val"),
         paper=True,
         seen_by=("class-name", "imagenet-labels"),
     ),
     "tiny-imagenet": SetInfo(
+        title="Tiny-ImageNet",
         classes=200,
         side=64,
         splits=_TRAIN_TEST,
         counts=(100_000, 10_000),
         lossless=False,
-        download="unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there",
+        download="`pgjr fetch tiny-imagenet`, or unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there",
         licence=_IMAGENET_LICENCE,
         layouts=("tiny-imagenet-200",),
         paper=True,

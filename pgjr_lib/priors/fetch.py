@@ -1,7 +1,7 @@
 """Fetch the weights of open_clip's models from the model hub, once, and record what they are.
 
 The record lies in the cache folder, and :mod:`pgjr_lib.priors.names` reads it. So plans, keys and records need neither
-a network nor open_clip. From a shell: ``pgjr fetch ViT-B-32-quickgelu/openai``.
+a network nor open_clip. From a shell: ``pgjr fetch --prior ViT-B-32-quickgelu/openai``.
 """
 
 import os

@@ -206,7 +206,7 @@ def _architecture_of(name):
 
 def _not_here(name, model, tag) -> PGJRError:
     return PGJRError(
-        f"{name} is not on this machine: fetch it with `pgjr fetch {name}`, or"
+        f"{name} is not on this machine: fetch it with `pgjr fetch --prior {name}`, or"
         f" {own_file_hint(model, tag)}."
     )
 

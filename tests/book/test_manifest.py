@@ -82,9 +82,9 @@ def test_a_point_of_a_panel_is_a_number_with_a_label_made_from_it():
 
 def test_variants_of_one_experiment_have_ids_and_labels_of_their_own():
     manifest = load_manifest()
-    for name, entry in manifest.experiments.items():
-        labels = [variant.name() for variant in entry.variants.values()]
-        assert len(set(labels)) == len(labels), name
+    for name in manifest.experiments:
+        labels = {run.variant: run.label for run in variant_runs(manifest, "local", name)}
+        assert len(set(labels.values())) == len(labels), name
 
 
 @pytest.mark.parametrize(("dataset", "split", "sentence"), [

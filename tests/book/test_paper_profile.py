@@ -101,7 +101,7 @@ def test_the_paper_profile_runs_from_images_to_book(clone):
     priors = {r["weights"]["name"] for r in records if r["config"]["method"] == "pgjr"}
     assert priors == {"ViT-B-32-quickgelu/openai"}
     page = (folder / "build" / "paper" / "html" / "notebooks" / "table-2.html").read_text()
-    assert all(name in page for name in PAPER)
+    assert all(SETS[name].title in page for name in PAPER)
 
     again = snakemake(folder, environment)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr

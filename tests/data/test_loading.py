@@ -115,7 +115,7 @@ def _counting(calls, real=loading.hashlib.sha256):
 
 
 def test_missing_root_says_where_and_how(tmp_path, monkeypatch):
-    with pytest.raises(PGJRError, match="set PGJR_DATA .*cifar10/test.*to get it: unpack"):
+    with pytest.raises(PGJRError, match="set PGJR_DATA .*cifar10/test.*to get it: `pgjr fetch cifar10`"):
         data.load("cifar10")
     monkeypatch.setenv("PGJR_DATA", str(tmp_path))
     with pytest.raises(PGJRError, match=f"looked for {tmp_path}/cifar10/test and .*cifar-10-batches-py"):

@@ -182,7 +182,7 @@ def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, monkeypat
         (["extract", "--dataset", "digits", "--out", "x", "--views", "-1"], "--views: -1 is too small, give 0 or more"),
         (["cluster", ".", "-k", "two"], "-k: 'two' is not an integer"),
         (["verify", "nowhere"], "nowhere does not exist"),
-        (["fetch"], "the following arguments are required: NAME: see `pgjr fetch --help`"),
+        (["fetch"], "Nothing to fetch: name image sets, or a prior with --prior, or see `pgjr fetch --list`."),
     ],
 )
 def test_wrong_arguments_are_one_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):

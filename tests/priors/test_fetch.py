@@ -43,7 +43,7 @@ def put(hub, content, file="open_clip_model.safetensors", folder=FOLDER):
 def test_weights_in_the_hubs_cache_are_recorded_once_and_resolve_from_then_on(hub, monkeypatch):
     link = put(hub, b"weights")
     assert not at_hand(NAME)
-    with pytest.raises(PGJRError, match=f"{NAME} is not on this machine: fetch it with `pgjr fetch {NAME}`"):
+    with pytest.raises(PGJRError, match=f"{NAME} is not on this machine: fetch it with `pgjr fetch --prior {NAME}`"):
         prior_checksum(NAME)
     spec = fetch(NAME)
     assert at_hand(NAME) and resolve(NAME) == spec and spec["path"] == link
@@ -177,8 +177,8 @@ def test_random_weights_download_nothing(hub):
 
 def test_from_a_shell(hub, capsys):
     link = put(hub, b"weights")
-    assert main(["fetch", NAME, "random:ViT-B-16/laion400m_e32"]) == 0
+    assert main(["fetch", "--prior", NAME, "--prior", "random:ViT-B-16/laion400m_e32"]) == 0
     assert capsys.readouterr().out == f"{NAME}: {link}\nrandom:ViT-B-16/laion400m_e32: random weights\n"
-    assert main(["fetch", "random:ViT-B-16/laion400m_e32", "clip", NAME]) == 2
+    assert main(["fetch", *(part for name in ("random:ViT-B-16/laion400m_e32", "clip", NAME) for part in ("--prior", name))]) == 2
     out, err = capsys.readouterr()
     assert err.startswith("error: 'clip' is no prior") and len(out.splitlines()) == 1

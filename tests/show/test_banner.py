@@ -23,11 +23,16 @@ def test_the_banner_names_what_stands_in():
         assert part in text
 
 
+def test_a_prior_from_a_file_has_the_name_of_the_manifest():
+    text = banner_text([record(prior="file:build/half-trained.safetensors"), record(prior="imagenet-labels")])
+    assert "the half-trained class-name prior and the ImageNet-label prior in place of CLIP" in text
+
+
 def test_the_banner_says_when_nothing_was_run_and_never_hides_another_setting():
     assert "Nothing has been run" in banner_text([])
     assert banner_text([record(**CLIP), record(method="gjr", prior=None, dataset="cifar10")]) == ""
     assert "digits" in banner_text([record(**CLIP | {"dataset": "digits"})])
-    assert "cifar10" in banner_text([record(**CLIP, limit=500)])
+    assert "CIFAR-10" in banner_text([record(**CLIP, limit=500)])
     assert "shorter training" in banner_text([record(method="gjr", prior=None, dataset="cifar10", epochs=20)])
 
 

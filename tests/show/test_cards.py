@@ -12,13 +12,13 @@ def test_a_card_for_every_claim_with_the_verdict_of_every_column(synthetic):
     for row in verdicts.ledger(experiments):
         for column, name in COLUMNS.items():
             assert f"{name}: <strong>{verdict(row.findings[column], column)}</strong>" in page
-    assert "Gain: GJR on cifar10 (test) ‡;" in page
+    assert "Gain: GJR on CIFAR-10 (test) ‡;" in page
     assert "† development set" in page and "‡ its labels" in page
 
 
 def test_the_numbers_of_a_card_are_the_evidence_line_by_line(synthetic):
     page = cards(synthetic.race(10, 4), [])
-    assert "<li>pGJR against GJR on cifar10 (test) ‡ with the class-name prior: GJR takes" in page and "; gain</li>" in page
+    assert "<li>pGJR against GJR with the class-name prior on CIFAR-10 (test) ‡: GJR takes" in page and "; gain</li>" in page
     assert "our claim, not the paper&#39;s" in page  # escaped
 
 

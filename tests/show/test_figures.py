@@ -22,7 +22,7 @@ def test_convergence_figure_has_a_line_for_every_method_in_every_panel(synthetic
     gjr, pgjr = figure.axes[0].lines
     assert gjr.get_xdata()[-1] == 15 and gjr.get_ydata()[-1] == pytest.approx(30)
     assert list(figure.axes[3].lines[1].get_xdata()[:2]) == [1.0, 1.0 + 5.0]  # plain features before training, then all views
-    assert figure._suptitle.get_text() == "cifar10 (test)"
+    assert figure._suptitle.get_text() == "CIFAR-10 (test)"
     unknown = [{**r, "weights": {"training_seconds": None}} if "pgjr" in r["variant"] else r for r in experiments["timing"]]
     without = figures.convergence(experiments["convergence"], unknown)
     assert [len(ax.lines) for ax in without.axes] == [2] * 6 + [1] * 3  # nobody knows how long that prior was trained
@@ -44,7 +44,7 @@ def test_the_figure_of_lengths_has_a_column_for_every_set(synthetic):
                for r in synthetic.race(10, 4)["convergence"]]  # fmt: skip
     records = [{**r, "variant": "gjr" if r["variant"] == "gjr" else "idfd"} for r in records]
     few, whole, below, _ = figures.lengths(records).axes
-    assert few.get_title() == "cifar10 (test, 2,000 images) ‡" and whole.get_title() == "cifar10 (test) ‡"
+    assert few.get_title() == "CIFAR-10 (test, 2,000 images) ‡" and whole.get_title() == "CIFAR-10 (test) ‡"
     assert len(few.lines) == 2 and below.lines[0].get_ydata()[-1] == pytest.approx(
         few.lines[0].get_ydata()[-1] - few.lines[1].get_ydata()[-1]
     )
@@ -67,6 +67,18 @@ def test_differences_figure_draws_each_interval(records):
     ax = figures.differences(table).axes[0]
     assert list(ax.lines[0].get_xdata()) == table.loc[0, ["95 % interval low", "95 % interval high"]].tolist()
     assert list(ax.lines[1].get_xdata()) == [table["NMI difference"][0]] and ax.get_title(loc="left") == "digits †"
+
+
+def test_the_forest_has_a_panel_a_set_and_a_band_of_the_margin(synthetic):
+    table = tables.effects({"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(1, sets=("stl10",))})
+    cifar, stl = figures.forest(table).axes
+    assert cifar.get_title(loc="left") == "CIFAR-10 (test) ‡" and stl.get_title(loc="left") == "STL-10 (test) †"
+    assert [t.get_text() for t in stl.get_yticklabels()] == ["gjr", "class-name/pgjr"]
+    bands = [collection.get_paths()[0].get_extents() for collection in stl.collections]
+    assert [(band.x0, band.x1) for band in bands] == [(-1.0, 1.0), (-0.5, 0.5)]
+    low, high = table.loc[0, ["95 % interval low", "95 % interval high"]]
+    assert list(cifar.lines[0].get_xdata()) == [low, high]
+    assert stl.lines[0].get_color() != stl.lines[2].get_color()  # another method
 
 
 def test_panels_show_the_images_they_are_given():
@@ -133,11 +145,11 @@ def test_the_story_draws_photographs_where_there_are_any(synthetic):
     main = [synthetic.record(m, 100, 40, d, label=m.upper()) for d in ("digits", "cifar10") for m in ("idfd", "gjr")]
     experiments = {**synthetic.race(10, 4), "main": main, "attribution": synthetic.jigsaw(3), "heads": []}
     fast, level, gain = figures.story(experiments).axes
-    assert "cifar10" in fast.get_title() and len(fast.lines) == 2
+    assert "CIFAR-10" in fast.get_title() and len(fast.lines) == 2
     assert [t.get_text() for t in gain.get_yticklabels()] == [
-        "GJR on cifar10 (test) ‡", "GJR on stl10 (test) †",
+        "GJR on CIFAR-10 (test) ‡", "GJR on STL-10 (test) †",
     ]  # fmt: skip
-    assert [line.get_label() for line in level.lines] == ["cifar10 (all)"]
+    assert [line.get_label() for line in level.lines] == ["CIFAR-10 (all)"]
     assert [t.get_text() for t in level.get_yticklabels()] == ["IDFD", "GJR"]
 
 

@@ -40,12 +40,12 @@ def test_a_table_as_csv_is_numbers():
                           "still gaining": [True, False]})  # fmt: skip
     table = pd.read_csv(io.StringIO(render.csv(frame)))
     assert list(table) == ["set", "NMI", "NMI sd", "95 % interval low", "95 % interval high", "note", "still gaining"]
-    assert list(table["set"]) == ["digits", "stl10 (test)"] and list(table["NMI"]) == [38.3, 37.0]
+    assert list(table["set"]) == ["digits", "STL-10 (test)"] and list(table["NMI"]) == [38.3, 37.0]
     assert table["NMI sd"][0] == 0.3 and np.isnan(table["NMI sd"][1]) and list(table["95 % interval low"]) == [-1.0, 0.02]
     display = render.display(frame)
     assert list(display) == ["set", "NMI", "95 % interval", "note", "still gaining"]
     assert list(display["NMI"]) == ["38.3\u00a0±\u00a00.3", "37.0"]
-    assert list(display["set"]) == ["digits\u00a0†", "stl10\u00a0(test)\u00a0†"]
+    assert list(display["set"]) == ["digits\u00a0†", "STL-10\u00a0(test)\u00a0†"]
     assert list(display["95 % interval"]) == ["-1.0 to +2.0", "+0.02 to +0.5"] and list(display["still gaining"]) == ["yes", "no"]
 
 
@@ -94,9 +94,9 @@ def test_words_about_numbers_are_the_same_in_both(synthetic):
 def test_data_sets_are_worded_with_their_splits(synthetic):
     used = synthetic.record("pixels", 0, 20, "cifar10", split="test")
     table = render.display(tables.data_sets([used])).set_index("set")
-    assert table.loc["cifar10", "used here"] == "test, 10,000" and table.loc["cifar10", "images"] == "50,000 train + 10,000 test"
-    assert table.loc["digits", "images"] == "1,797" and table.loc["stl10", "used here"] == "not run"
-    assert table.loc["tiny-imagenet", "note"] == ""
+    assert table.loc["CIFAR-10", "used here"] == "test, 10,000" and table.loc["CIFAR-10", "images"] == "50,000 train + 10,000 test"
+    assert table.loc["digits", "images"] == "1,797" and table.loc["STL-10", "used here"] == "not run"
+    assert table.loc["Tiny-ImageNet", "note"] == ""
 
 
 def test_seconds_are_whole():
@@ -111,14 +111,15 @@ def test_development_sets_are_marked_and_explained(records):
     moved = [{**r, "config": {**r["config"], "dataset": "stl10", "split": "test"}} for r in records]
     frame = tables.components(moved)
     page = render.table(frame, "x")
-    assert set(render.display(frame)["set"]) == {"stl10\u00a0(test)\u00a0†"} and "† development set" in page
+    assert set(render.display(frame)["set"]) == {"STL-10\u00a0(test)\u00a0†"} and "† development set" in page
     moved = [{**r, "config": {**r["config"], "dataset": "cifar10"}} for r in records]
     assert "†" not in render.table(tables.components(moved), "x")
 
 
 def test_every_set_has_its_own_mark():
     frame = pd.DataFrame({"set": [STL10, CIFAR10, CIFAR20]})
-    assert list(render.display(frame)["set"]) == ["stl10\u00a0(test)\u00a0†", "cifar10\u00a0(train)\u00a0‡", "cifar20\u00a0(train)"]
+    marked = ["STL-10\u00a0(test)\u00a0†", "CIFAR-10\u00a0(train)\u00a0‡", "CIFAR-100/20\u00a0(train)"]
+    assert list(render.display(frame)["set"]) == marked
     page = render.table(frame[1:], "x")
     assert "‡ its labels were seen in early trials" in page and "development set" not in page
     assert render.marks(frame[2:]) == ""

@@ -22,12 +22,12 @@ def finding(records, number):
 def test_evidence_of_claim_1_is_a_ratio_of_seconds(synthetic):
     own = finding(synthetic.race(10, 4), 1)
     first, second = sentences.evidence_lines(1, own)
-    start = "pGJR against GJR on cifar10 (test) ‡ with the class-name prior: GJR takes "
+    start = "pGJR against GJR with the class-name prior on CIFAR-10 (test) ‡: GJR takes "
     assert first.startswith(start) and first.endswith(" times pGJR’s seconds; gain")
     ratio = float(first[len(start) :].partition(" ")[0])
     assert ratio == pytest.approx(np.exp(own.cells[0].interval(0.95).mean), abs=0.01) and 9 < ratio < 12
-    assert second == "pGJR against GJR on cifar10 with the ImageNet-label prior: 0 of 10 runs, not finished"
-    assert sentences.evidence(1, finding({}, 1)) == "No curves of GJR and pGJR with a prior"
+    assert second == "pGJR against GJR with the ImageNet-label prior on CIFAR-10: 0 of 10 runs, not finished"
+    assert sentences.evidence(1, finding({}, 1)) == "No curves of GJR and pGJR on CIFAR-10"
     low = finding(synthetic.race(10, 4, gjr_end=0.5, pgjr_end=0.3), 1)
     assert sentences.evidence_lines(1, low)[0].endswith("; harm (pGJR ends below GJR)")
 
@@ -37,16 +37,31 @@ def test_evidence_of_claim_2_has_a_line_a_cell_and_says_where_metrics_disagree(s
     for record in records["attribution"]:
         record["scores"]["plain"]["acc"] = [0.5] * 2
     first, second, third, fourth, last = sentences.evidence_lines(2, finding(records, 2))
-    assert first.startswith("GJR on cifar10 (test) ‡: +3.1 [") and " NMI points; gain, but ACC says equi" in first
-    assert third.startswith("pGJR on cifar10 (train, folds of 5,000) ‡ with the class-name prior: ")
+    assert first.startswith("GJR on CIFAR-10 (test) ‡: +3.1 [") and " NMI points; gain, but ACC says equi" in first
+    assert third.startswith("pGJR with the class-name prior on CIFAR-10 (train, folds of 5,000) ‡: ")
     assert third.endswith("; equivalent") and last.endswith("not finished")
 
 
 def test_the_summary_groups_cells_by_outcome(synthetic):
     text = sentences.summary(finding({"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(0)}, 2))
-    assert text.startswith("Gain: GJR on cifar10 (test) ‡; GJR on stl10 (test) †. ")
+    assert text.startswith("Gain: GJR on CIFAR-10 (test) ‡; GJR on STL-10 (test) †. ")
     assert ". equivalent: pGJR" in text and ". not finished: " in text
     assert sentences.summary(finding({}, 2)) == ""
+
+
+def test_a_prior_that_saw_labels_of_the_source_of_the_images_is_marked():
+    strong = verdicts.Comparison("pGJR", "winner", "imagenet-labels/pgjr", "gjr", "stl10", "imagenet-labels")
+    assert sentences.compared(strong, ScoredSet("stl10", "test")) == "pGJR with the ImageNet-label prior ¶"
+    assert sentences.compared(strong, ScoredSet("cifar10", "test")) == "pGJR with the ImageNet-label prior"
+    assert sentences.compared(strong, None) == "pGJR with the ImageNet-label prior"
+
+
+def test_controls_are_worded_set_by_set(synthetic):
+    records = [*synthetic.jigsaw(3), *synthetic.side("frozen", 23), *synthetic.side("blur", 20)]
+    table = tables.attribution({"attribution": records, "heads": []}, {"frozen": "frozen", "blur": "a blur"})
+    text = sentences.controls(table)
+    assert text.startswith("For GJR on CIFAR-10 (test), against frozen (") and text.count("equivalent)") == 1
+    assert text.endswith(", gain)") and sentences.controls(table[:0]) == "Not run"
 
 
 def test_verdicts_have_words_for_each_column(synthetic):
@@ -104,7 +119,7 @@ def test_pgjr_stands_beside_its_prior(synthetic):
 
 def test_curves_have_their_ends_in_words(synthetic):
     assert sentences.ends(tables.ends(synthetic.race(5, 5, count=2)["convergence"])) == (
-        "on cifar10 (test) gjr goes from 0.0 ± 0.0 to 30.0 ± 0.0, class-name/pgjr goes from 0.0 ± 0.0 to 50.0 ± 0.0"
+        "on CIFAR-10 (test) gjr goes from 0.0 ± 0.0 to 30.0 ± 0.0, class-name/pgjr goes from 0.0 ± 0.0 to 50.0 ± 0.0"
     )
     assert sentences.ends(tables.ends([])) == "not run"
 

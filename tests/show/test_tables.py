@@ -49,12 +49,12 @@ def test_two_runs_of_one_seed_are_no_pair_but_an_error(records):
 def test_data_sets_say_what_was_used_and_what_the_prior_saw(synthetic):
     used = synthetic.record("pixels", 0, 20, "cifar10", split="test")
     table = tables.data_sets([used]).set_index("set")
-    assert table.loc["cifar10", "used here"] == [("test", 10_000)]
-    assert table.loc["cifar10", "images"] == {"train": 50_000, "test": 10_000} and table.loc["digits", "images"] == {"all": 1797}
-    assert table.loc["stl10", "used here"] == [] and table.loc["cifar20", "classes"] == 20
-    assert table.loc["tiny-imagenet", "note"] == []  # no record here stands on a prior that saw them
+    assert table.loc["CIFAR-10", "used here"] == [("test", 10_000)]
+    assert table.loc["CIFAR-10", "images"] == {"train": 50_000, "test": 10_000} and table.loc["digits", "images"] == {"all": 1797}
+    assert table.loc["STL-10", "used here"] == [] and table.loc["CIFAR-100/20", "classes"] == 20
+    assert table.loc["Tiny-ImageNet", "note"] == []  # no record here stands on a prior that saw them
     table = tables.data_sets([used, {**used, "config": {**used["config"], "prior": "class-name"}}]).set_index("set")
-    assert table.loc["tiny-imagenet", "note"] == ["prior saw these labels"] and table.loc["cifar10", "note"] == []
+    assert table.loc["Tiny-ImageNet", "note"] == ["prior saw these labels"] and table.loc["CIFAR-10", "note"] == []
 
 
 def test_the_landscape_tells_what_equal_inertia_hides(synthetic):
@@ -138,11 +138,46 @@ def test_cells_have_intervals_and_outcomes(synthetic):
 def test_the_attribution_compares_the_learned_jigsaw_with_each_control(synthetic):
     records = [*synthetic.jigsaw(3), *synthetic.side("frozen", 23), *synthetic.side("blur", 20)]
     table = tables.attribution({"attribution": records, "heads": []}, {"frozen": "frozen", "blur": "a blur"})
-    assert list(table["comparison"]) == ["GJR on cifar10 (test) ‡: learned − frozen", "GJR on cifar10 (test) ‡: learned − a blur"]
+    assert list(table["method"]) == ["GJR", "GJR"] and list(table["control"]) == ["frozen", "a blur"]
+    assert set(table["set"]) == {ScoredSet("cifar10", "test")}
     assert list(table["outcome"]) == ["equivalent", "gain"]
     shown = [r for v in ("gjr", "frozen") for r in synthetic.side(v, 50, "digits", count=3)]
     assert list(tables.attribution({"attribution": shown, "heads": []}, {"frozen": "frozen"})["outcome"]) == ["not finished"]
     assert tables.cells(verdicts.Finding("not run")).empty
+
+
+def test_effects_are_those_of_a_variant_over_its_method_without_a_jigsaw(synthetic):
+    heads = [*synthetic.heads(1), *synthetic.side("class-name/prior", 30, "stl10", "prior")]
+    more = synthetic.side("zero", 24, count=5)
+    table = tables.effects({"attribution": synthetic.jigsaw(3), "attribution_more": more, "heads": heads})
+    rows = {(row["set"].dataset, row["comparison"]): row for row in table.to_dict("records")}
+    assert set(rows) == {(s, v) for s in ("cifar10", "stl10") for v in ("gjr", "class-name/pgjr")} | {("cifar10", "zero")}
+    assert rows["cifar10", "zero"]["NMI difference"] == pytest.approx(4, abs=0.3) and rows["cifar10", "zero"]["runs"] == 5
+    assert rows["cifar10", "zero"]["margin"] == 1.0 and rows["stl10", "class-name/pgjr"]["margin"] == 0.5
+    assert rows["stl10", "class-name/pgjr"]["NMI difference"] == pytest.approx(1, abs=0.3)
+    assert list(table["prior"]) == [""] * 3 + ["the class-name prior"] * 2  # methods stand together
+    assert tables.effects({"attribution": synthetic.jigsaw(3)[:10], "heads": []}).empty  # without IDFD there is nothing to add to
+
+
+def test_baselines_have_their_own_assignment_beside_kmeans(synthetic):
+    own = {"argmax": {"nmi": [0.5], "acc": [0.6], "ari": [0.4]}}
+    runs = [synthetic.record("prior", s, 40 + s, variant="class-name/temi", label="TEMI", prior="class-name") for s in range(2)]
+    runs = [{**run, "scores": {**run["scores"], **own}} for run in runs]
+    runs.append(synthetic.record("pgjr", 0, 45, variant="class-name/pgjr", label="pGJR", prior="class-name"))
+    runs.append(synthetic.record("pgjr", 0, 70, variant="imagenet-labels/pgjr", label="pGJR, strong", prior="imagenet-labels"))
+    table = tables.baselines(runs)
+    assert list(table["method"]) == ["pGJR", "TEMI", "pGJR, strong"]  # prior by prior, the best first
+    assert table["own NMI"][1] == pytest.approx(50) and table["NMI"][1] == pytest.approx(40.5) and table["seeds"][1] == 2
+    assert np.isnan(table["own NMI"][0]) and tables.baselines([]).empty
+
+
+def test_hours_count_each_run_once(synthetic):
+    first, second = synthetic.record("gjr", 0, 40), synthetic.record("pgjr", 0, 40)
+    second = {**second, "provenance": {"device": "a GPU", "host_cpu": "x"}, "timings": {"total_s": 3599.0}}
+    table = tables.hours({"main": [first], "more": [first, second]}, {"main": "Table 2", "more": "Table 6"})
+    assert list(table["item"]) == ["Table 2", "Table 6", "all"] and list(table["machine"]) == ["x", "a GPU", ""]
+    assert list(table["runs"]) == [1, 1, 2] and table["hours"].tolist() == pytest.approx([1 / 3600, 3599 / 3600, 1])
+    assert tables.hours({}, {}).empty
 
 
 def test_the_strength_study_has_a_row_for_each_part_of_the_head(synthetic):
@@ -169,7 +204,7 @@ def test_the_ledger_words_all_verdicts_and_the_evidence(synthetic):
     table = tables.ledger({"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(3) + strong}, [])
     assert len(table) == len(tables.tests()) == 5
     assert table["on our stand-in"][1] == "seen here" and table["on the paper’s setting"][1] == "not run"
-    assert table["evidence"][1].startswith("GJR on cifar10 (test) ‡: +") and table["claim"][1].startswith("2. ")
+    assert table["evidence"][1].startswith("GJR on CIFAR-10 (test) ‡: +") and table["claim"][1].startswith("2. ")
 
 
 def test_corrected_intervals_hold_at_once(records):

@@ -17,7 +17,9 @@ from pgjr_lib.data.sets import PAPER_SETS
 
 # variants with and without the jigsaw
 JIGSAW = [("gjr", "idfd"), *((f"{prior}/pgjr", f"{prior}/off") for prior in verdicts.PRIORS["stand-in"])]
-MAIN_VARIANTS = ("pixels", "prior", "idfd", "gjr", "pgjr")  # the rows of the front page's middle panel, from the top
+MAIN_VARIANTS = (  # the rows of the front page's middle panel, from the top
+    "pixels", "prior", "imagenet-labels/strong-prior", "idfd", "gjr", "pgjr", "imagenet-labels/strong-pgjr",
+)  # fmt: skip
 
 
 # ---- curves ----
@@ -114,6 +116,30 @@ def differences(paired: pd.DataFrame):
     _intervals(ax, list(paired[columns].itertuples(index=False, name=None)))
     ax.set_xlabel("NMI points, 95 % interval")
     ax.set_title(", ".join(dict.fromkeys(map(marked, paired["set"]))), loc="left")
+    figure.tight_layout()
+    return figure
+
+
+def forest(effects: pd.DataFrame):
+    """Draw what variants add to their method without jigsaw (``tables.effects``), a panel a set, one line a variant.
+
+    Zero is dotted. The grey bands are the margins within which an effect counts as none. Colours are methods.
+    """
+    sets = list(effects.groupby("set", sort=False))
+    counts = [len(rows) for _, rows in sets]
+    size = (7.2, 0.32 * sum(counts) + 0.9 * len(sets))
+    figure, axes = plt.subplots(len(sets), 1, figsize=size, squeeze=False, gridspec_kw={"height_ratios": [n + 1 for n in counts]})
+    colours = {prior: PALETTE[number % len(PALETTE)] for number, prior in enumerate(dict.fromkeys(effects["prior"]))}
+    for ax, (where, rows) in zip(axes[:, 0], sets, strict=True):
+        for position, row in enumerate(rows.to_dict("records")):
+            ax.fill_betweenx((-position - 0.5, -position + 0.5), -row["margin"], row["margin"], color="#e6e6e6", lw=0)
+            ends, colour = (row["95 % interval low"], row["95 % interval high"]), colours[row["prior"]]
+            ax.plot(ends, (-position, -position), color=colour, lw=2)
+            ax.plot(row["NMI difference"], -position, "o", color=colour, ms=5)
+        ax.axvline(0, color="#666666", lw=1, ls=":")
+        ax.set(yticks=[-position for position in range(len(rows))], yticklabels=rows["comparison"])
+        ax.set_title(marked(where), loc="left")
+    axes[-1, 0].set_xlabel("NMI points more than without a jigsaw, 95 % interval")
     figure.tight_layout()
     return figure
 

@@ -1,0 +1,153 @@
+"""What the records teach, in a few sentences: numbers of the ledger in, plain text out."""
+
+import html
+from dataclasses import dataclass
+
+import numpy as np
+
+from pgjr_book import verdicts
+from pgjr_book.scored import Setting
+from pgjr_book.show import numbers
+from pgjr_book.show.sentences import PRIOR_NAMES, compared
+from pgjr_book.show.sets import set_name, title
+from pgjr_book.stats import LEVEL
+from pgjr_book.verdicts import Cell, Finding, Records
+
+CONTROLS = {  # of claim 2 -> how a sentence calls the control
+    "frozen": "the same jigsaw frozen at its start", "permuted": "the jigsaw on permuted positions",
+    "blur": "a blur without blocks", "dense": "a dense layer",
+}  # fmt: skip
+LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 counts instead
+    1: {
+        "holds": "a pretrained prior makes convergence faster",
+        "fails": "a pretrained prior does not make convergence faster",
+        "mixed": "whether a pretrained prior makes convergence faster depends on the prior",
+        "open": "whether a pretrained prior makes convergence faster is open",
+    },
+    4: {
+        "holds": "which of GJR and pGJR wins depends on the data and on what the prior knows of them",
+        "fails": "one of GJR and pGJR is never behind the other",
+        "open": "whether GJR or pGJR wins is open for some sets and priors",
+    },
+    5: {
+        "holds": "the jigsaw uses structure",
+        "fails": "the jigsaw does not use structure",
+        "mixed": "the jigsaw uses some of the structure",
+        "open": "whether the jigsaw uses structure is open",
+    },
+}
+SIDES = {  # outcome -> how a sentence calls it, by claim where that differs
+    "gain": {1: "pGJR is faster", 2: "it helps", 4: "pGJR wins", 5: "it does better"},
+    "harm": {1: "pGJR is not faster", 2: "it harms", 4: "GJR wins", 5: "it does worse"},
+    "equivalent": {1: "both are as fast", 2: "it changes nothing", 4: "both are as good", 5: "it does no better"},
+    "open": {1: "open", 2: "open", 4: "open", 5: "open whether it does better"},
+    None: {1: "not finished", 2: "not finished", 4: "not finished", 5: "not finished: whether it does better"},
+}
+AGAINST_ITSELF = {  # baseline of claim 5 -> the end of a clause
+    "permuted": "than on permuted positions", "shifted": "than with its blocks shifted by half",
+    "frozen": "than frozen at its start",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One sentence of the chapter "What we learned": a clause that stands alone, and the cells behind it."""
+
+    lead: str
+    detail: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The lead and the detail as one sentence."""
+        text = f"{self.lead}: {self.detail}" if self.detail else self.lead
+        return f"{text[0].upper()}{text[1:]}."
+
+
+def lessons(records: Records) -> list[Lesson]:
+    """Return what the records say of claims 1, 2 (the effect, then its controls), 4 and 5; claims without runs are left out.
+
+    Args:
+        records: experiment -> its records.
+    """
+    rows = {row.claim.number: row for row in verdicts.ledger(records)}
+    found = []
+    for number in (1, 2, 4, 5):
+        finding = rows[number].evidence
+        if finding.verdict != "not run":
+            lead = jigsaw_lead(finding) if number == 2 else LEADS[number][finding.verdict]
+            found.append(Lesson(lead, _by_outcome(number, finding)))
+            column = next(c for c, f in rows[number].findings.items() if f is finding)
+            if number == 2 and (controls := _controls(records, column, finding)):
+                found.append(controls)
+    return found
+
+
+def as_html(found: list[Lesson]) -> str:
+    """Return lessons as a numbered list; "not run" where there are none."""
+    items = "".join(f"<li>{html.escape(lesson.sentence)}</li>" for lesson in found)
+    return f"<ol>{items}</ol>" if items else "<p><em>Not run: this profile has no records of these claims.</em></p>"
+
+
+def in_short(records: Records) -> str:
+    """Return the front page's sentences: the leads of :func:`lessons`, two to a sentence; "" without runs."""
+    leads = [lesson.lead for lesson in lessons(records)]
+    sentences = [", and ".join(leads[i : i + 2]) for i in range(0, min(len(leads), 4), 2)]
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
+
+
+def jigsaw_lead(finding: Finding) -> str:
+    """Count the comparisons of claim 2 in which the jigsaw helps."""
+    done = [cell for cell in finding.cells if cell.outcome]
+    helps, rest = sum(cell.outcome == "gain" for cell in done), len(finding.cells) - len(done)
+    unfinished = f" ({rest} {'is' if rest == 1 else 'are'} not finished)" if rest else ""
+    return f"the jigsaw improves clustering in {helps} of {len(done)} comparisons{unfinished}"
+
+
+def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | None:
+    """Say what does as well as the learned jigsaw where that gains; None without a gain."""
+    gains = [cell for cell in finding.cells if cell.outcome == "gain"]
+    if not gains:
+        return None
+    planned, details, explained = verdicts.attributions(column, CONTROLS), [], 0
+    for gain in gains:
+        cells = {control: verdicts.cell(records, c) for comparison, control, c in planned if comparison == gain.comparison}
+        as_well = [CONTROLS[name] for name, cell in cells.items() if cell.outcome in ("equivalent", "harm")]
+        open_ = [CONTROLS[name] for name, cell in cells.items() if cell.runs and cell.outcome in ("open", None)]
+        explained += bool(as_well)
+        parts = [f"{_join(as_well)} {'does' if len(as_well) == 1 else 'do'} as well"] if as_well else []
+        parts += [f"the comparison with {_join(open_)} is open"] if open_ else []
+        details.append(f"{_where(2, gain)} {', and '.join(parts) or 'every control is worse'}")
+    lead = "a control explains every gain" if explained == len(gains) else (
+        f"a control explains {explained} of {len(gains)} gains" if explained else "no control explains a gain"
+    )  # fmt: skip
+    return Lesson(lead, "; ".join(details))
+
+
+def _by_outcome(number: int, finding: Finding) -> str:
+    sides: dict[str, list[str]] = {}
+    for cell in finding.cells:
+        name = SIDES[cell.outcome][number]
+        sides.setdefault(name, []).append(f"{_where(number, cell)}{_size(number, cell)}")
+    return "; ".join(f"{side} {_join(cells)}" for side, cells in sides.items())
+
+
+def _where(number: int, cell: Cell) -> str:
+    """Name a cell as the end of a clause: claims 1 and 4 compare the same methods in all of them, the others do not."""
+    where = set_name(cell.where) if cell.where else title(cell.comparison.dataset)
+    if number in (1, 4):
+        return f"with {PRIOR_NAMES[cell.comparison.prior]} on {where}"
+    name = compared(cell.comparison, cell.where)
+    return f"for {name} on {where}" if number == 2 else f"{AGAINST_ITSELF[cell.comparison.baseline]} on {where}"
+
+
+def _size(number: int, cell: Cell) -> str:
+    if not (cell.interval and cell.outcome):
+        return ""
+    mean = cell.interval(LEVEL).mean
+    note = f", but {cell.note}" if cell.note else ""
+    return f" ({numbers.fixed(np.exp(mean), 1)} times{note})" if number == 1 else f" ({numbers.signed(mean)})"
+
+
+def _join(names: list[str]) -> str:
+    """Join names with commas and "and"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,71 @@
+"""The sentences of "What we learned" follow the ledger."""
+
+import pytest
+
+from pgjr_book import verdicts
+from pgjr_book.show.lessons import Lesson, as_html, in_short, lessons
+
+
+@pytest.fixture
+def everything(synthetic):
+    """Records by which GJR gains on both sets, the blur as much, and pGJR nothing."""
+    controls = [r for s in ("cifar10", "stl10") for v, m in (("frozen", 20), ("permuted", 20), ("blur", 23))
+                for r in synthetic.side(v, m, s)]  # fmt: skip
+    strong = [{**r, "variant": f"imagenet-labels/{kind}"} for kind in ("pgjr", "off")
+              for r in synthetic.heads(0, sets=("cifar10",)) if r["variant"] == f"class-name/{kind}"]  # fmt: skip
+    return {**synthetic.race(10, 4), "attribution": [*synthetic.jigsaw(3), *controls], "heads": [*synthetic.heads(0), *strong]}
+
+
+def test_there_is_a_sentence_for_every_claim_with_runs(everything):
+    speed, jigsaw, controls = (lesson.sentence for lesson in lessons(everything))
+    assert speed.startswith("Whether a pretrained prior makes convergence faster is open: pGJR is faster with the class-name ")
+    assert "(11.1 times); not finished with the ImageNet-label prior on CIFAR-10." in speed
+    assert jigsaw.startswith("The jigsaw improves clustering in 2 of 5 comparisons: it helps for GJR on CIFAR-10 (test) (+3.1) and")
+    assert "; it changes nothing for pGJR with the class-name prior on CIFAR-10 (train, folds of 5,000) (" in jigsaw
+    assert controls.startswith("A control explains every gain: for GJR on CIFAR-10 (test) a blur without blocks does as well; for")
+    assert lessons({}) == [] and in_short({}) == ""
+
+
+def test_a_gain_without_an_equal_control_is_said(everything):
+    worse = {**everything, "attribution": [r for r in everything["attribution"] if r["variant"] != "blur"]}
+    *_, controls = lessons(worse)
+    assert controls.sentence.startswith("No control explains a gain: for GJR on CIFAR-10 (test) every control is worse")
+    few = [r for r in everything["attribution"] if r["variant"] != "blur" or r["config"]["seed"] < 103]
+    *_, controls = lessons({**worse, "attribution": few})
+    assert "the comparison with a blur without blocks is open" in controls.sentence
+
+
+def test_claims_4_and_5_name_winners_and_forms_of_the_jigsaw(synthetic):
+    folds = {"split": "train", "limit": 5000}
+    runs = [r for v, m, method in (("gjr", 20, "gjr"), ("random/pgjr", 10, "pgjr"), ("class-name/pgjr", 30, "pgjr"))
+            for r in synthetic.side(v, m, method=method, **folds)]  # fmt: skip
+    pieces = [r for v, m in (("gjr", 50), ("permuted", 20), ("frozen", 50)) for r in synthetic.side(v, m, "pieces", split="all")]
+    winner, structure = (lesson.sentence for lesson in lessons({"winner": runs, "structure": pieces}))
+    assert "GJR wins with random weights on CIFAR-10 (train, 5,000 images) (-" in winner
+    assert "; pGJR wins with the class-name prior on CIFAR-10 (train, 5,000 images) (+" in winner
+    assert "it does better than on permuted positions on pieces (+" in structure
+    assert "it does no better than frozen at its start on pieces" in structure
+
+
+def test_without_a_gain_there_is_no_control_to_speak_of(synthetic):
+    flat = {"attribution": synthetic.jigsaw(0), "heads": []}
+    (only,) = lessons(flat)
+    assert only.lead == "the jigsaw improves clustering in 0 of 2 comparisons (3 are not finished)"
+
+
+def test_the_front_page_has_two_sentences(everything):
+    text = in_short(everything)
+    assert text.count(".") == 2 and text.startswith("Whether a pretrained prior makes convergence faster is open, and the jigsaw")
+    assert text.endswith("A control explains every gain.")
+
+
+def test_every_verdict_has_its_lead():
+    from pgjr_book.show.lessons import LEADS
+
+    for number, leads in LEADS.items():
+        assert set(leads) == {"holds", "fails", "open"} | ({"mixed"} if number != 4 else set()), number
+    assert {claim.number for claim in verdicts.CLAIMS} - set(LEADS) == {2, 3}
+
+
+def test_the_list_is_escaped():
+    assert as_html([Lesson("a <b> and c", "d")]) == "<ol><li>A &lt;b&gt; and c: d.</li></ol>" and "Not run" in as_html([])
