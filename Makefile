@@ -1,11 +1,19 @@
 # Thin: each line calls a tool. `make help` lists the targets.
 PYTHON  ?= python3
 PROFILE ?= embedded
+# another prior for PROFILE=clip: PRIOR=class-name or PRIOR=imagenet-labels; a machine for make plan: CARD=t4
+PRIOR   ?=
+CARD    ?=
+# DEVICE=cpu lets a profile that needs a GPU run without one
+DEVICE  ?=
+# jobs that may share a GPU
+GPU_JOBS ?= 1
 CORES   ?= 2
 PORT    ?= 8000
 BIN     := .venv/bin
 # records and chunks are written atomically, so a stopped job keeps those that are finished
-SNAKEMAKE_FLAGS = --rerun-triggers mtime input --keep-incomplete --rerun-incomplete
+SNAKEMAKE_FLAGS = --rerun-triggers mtime input --keep-incomplete --rerun-incomplete --resources gpu=$(GPU_JOBS)
+override PROFILE := $(PROFILE)$(if $(PRIOR),-$(PRIOR))
 export PYTHONWARNINGS = ignore
 # waiting threads give their core away; on a busy machine they would stall it for minutes
 export OMP_WAIT_POLICY = passive
@@ -18,7 +26,7 @@ help:            ## this list
 
 book: .venv/installed  ## make the book of PROFILE (default: embedded)
 	@$(BIN)/python -m pgjr_book fetch --profile $(PROFILE)
-	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS) --quiet progress rules --config profile=$(PROFILE)
+	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS) --quiet progress rules --config profile=$(PROFILE) $(if $(DEVICE),device=$(DEVICE))
 	@echo "the book: build/$(PROFILE)/html/index.html"
 
 test: .venv/installed  ## run the tests of a working day
@@ -28,7 +36,7 @@ test-all: .venv/installed  ## run every test, the slow ones too
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 plan: .venv/installed  ## print the runs, hours and disk of PROFILE
-	@$(BIN)/python -m pgjr_book plan --profile $(PROFILE)
+	@$(BIN)/python -m pgjr_book plan --profile $(PROFILE) $(if $(CARD),--card $(CARD))
 
 bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python -m benchmarks.loss

@@ -4,22 +4,24 @@
 import os
 import sys
 
-from pgjr_book import make, manifest, toc
+from pgjr_book import hour, make, manifest, toc
 from pgjr_lib.errors import PGJRError
 
-PROFILE = config.get("profile", "embedded")
+PROFILE, DEVICE = config.get("profile", "embedded"), config.get("device")
 try:
     EXPERIMENTS, PLAN = manifest.load_manifest(), make.plan(PROFILE)
     NOTEBOOKS = [path.stem for path in toc.toc_notebooks(manifest.home())]
     READS = {name: EXPERIMENTS.reads(name) for name in NOTEBOOKS}
     PLAN.refuse_incomplete()
+    if any(not path.exists() for entry in PLAN.experiments.values() for path in entry.own):
+        hour.check_machine(PROFILE, DEVICE)
+    GPU = EXPERIMENTS.profiles[PROFILE].needs_gpu and DEVICE != "cpu"
 except PGJRError as error:
     sys.exit(f"error: {error}")
 
 PYTHON = sys.executable
 ROOT = os.path.relpath(make.build_root(PROFILE))
 RUNS = {name: entry for name, entry in PLAN.experiments.items() if entry.own}
-
 
 def relative(paths):
     return sorted({os.path.relpath(path) for path in paths})
@@ -53,6 +55,7 @@ for path in PLAN.features:
         params: key=f"{path.parent.name}/{path.stem}"
         threads: workflow.cores  # alone on the machine: the seconds of encoding count as well as those of training
         priority: 100  # what needs all cores comes first, so that no core waits for it
+        resources: gpu=int(GPU)
         message: f"encoding features {path.parent.name}"
         # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
         shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} --alone"
@@ -69,9 +72,11 @@ for name, entry in RUNS.items():
             experiment=name,
             threads=min(2, workflow.cores) if entry.experiment.timed else 1,
             alone="" if entry.experiment.timed else "--not-alone",
+            device=f"--device {DEVICE}" if DEVICE else "",
         threads: workflow.cores if entry.experiment.timed else 1  # timed runs have the machine to themselves
+        resources: gpu=int(GPU)  # one job at a time has the GPU, unless Snakemake is told of more
         priority: 90 if entry.experiment.timed else 50
         message: f"computing the missing runs of {name}"
         shell:
             "OMP_NUM_THREADS={params.threads} {PYTHON} -m pgjr_book run --profile {PROFILE}"
-            " --experiment {params.experiment} --own {params.alone}"
+            " --only {params.experiment} --own {params.alone} {params.device}"

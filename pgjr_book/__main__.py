@@ -29,7 +29,11 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("--profile", default="embedded", help="a profile of experiments.yaml (default: embedded)")
         return sub
 
-    add("plan", _plan, "print runs, hours and disk of a profile before anything starts")
+    only = {"type": lambda text: text.split(","), "default": [], "metavar": "NAME,...",
+            "help": "only these experiments (default: all)"}  # fmt: skip
+    sub = add("plan", _plan, "print runs, hours and disk of a profile before anything starts")
+    sub.add_argument("--card", help="a machine of experiments.yaml whose rates to assume: cpu, t4, l4, a100 or h100")
+    sub.add_argument("--only", **only)
     add("fetch", _fetch, "fetch the priors that a profile needs and that are not here")
 
     sub = add("features", _features, "encode the images of one feature folder of a profile")
@@ -38,10 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="make part I of N only")
 
     sub = add("run", _run, "compute the records of a profile that are missing")
-    sub.add_argument("--experiment", help="only this experiment (default: all)")
+    sub.add_argument("--only", **only)
     sub.add_argument("--seed", type=integer(0), metavar="N", help="only the runs of this seed (default: all)")
     sub.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="part I of N of the runs")
     sub.add_argument("--own", action="store_true", help="leave runs that another experiment computes to that one")
+    sub.add_argument("--device", choices=("cpu", "cuda"), help="where to train (default: a GPU where there is one)")
     sub.add_argument("--not-alone", action="store_true", help="note in the records that their seconds cannot be compared")
 
     sub = add("train", _train, "train one run and write its record", profile=False)
@@ -72,8 +77,8 @@ def _plan(options) -> None:
     from pgjr_book.show.plan import plan_text
 
     profile = known(load_manifest().profiles, options.profile, "profile")
-    plan = make.plan(options.profile)
-    cost = None if profile.records else make.cost(plan)
+    plan = make.plan(options.profile, only=options.only)
+    cost = None if profile.records else make.cost(plan, options.card)
     print(plan_text(profile, plan, cost, shutil.disk_usage(home()).free))
 
 
@@ -96,10 +101,12 @@ def _features(options) -> None:
 
 
 def _run(options) -> None:
+    from pgjr_book.hour import check_machine
     from pgjr_book.make import run_missing
 
-    run_missing(options.profile, options.experiment, seed=options.seed, shard=options.shard, own=options.own,
-                alone=not options.not_alone)  # fmt: skip
+    check_machine(options.profile, options.device)
+    run_missing(options.profile, options.only, seed=options.seed, shard=options.shard, own=options.own,
+                alone=not options.not_alone, device=options.device)  # fmt: skip
 
 
 def _train(options) -> None:
@@ -157,7 +164,6 @@ def _verify(options) -> None:
 
 def _verified_records(path: Path) -> bool:
     """Check ``path`` if it is a record or a folder of records; False where it is something else."""
-    from pgjr_book.records import read_record
     from pgjr_lib.storage import read_json
 
     if path.is_dir():
@@ -165,15 +171,22 @@ def _verified_records(path: Path) -> bool:
         if not names or any(len(name.stem) != 16 for name in names):
             return False
         for name in names:
-            read_record(name)
+            _verified_record(name)
         return True
     if path.suffix != ".json":
         return False
     parts = read_json(path).keys()
     if not parts & {"config", "scores"} or parts & {"architecture", "stamp", "files"}:  # a sidecar, note or manifest
         return False
-    read_record(path)
+    _verified_record(path)
     return True
+
+
+def _verified_record(path: Path) -> None:
+    from pgjr_book.arrival import check_record
+
+    for note in check_record(path):
+        print(f"{path}: {note}")
 
 
 if __name__ == "__main__":

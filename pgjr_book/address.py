@@ -8,7 +8,8 @@ from pgjr_book.toc import toc_notebooks
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import atomic_write
 
-README_NOTEBOOK = "notebooks/your-own-images.ipynb"  # what the README's badge opens
+README_NOTEBOOK = "notebooks/run-on-a-gpu.ipynb"  # what the README's badge opens
+
 
 def launch_links(home: Path) -> dict:
     """Return Jupyter Book's settings for Colab and Binder, from the GitHub remote; {} where there is none."""

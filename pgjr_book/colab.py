@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
-DISPLAY = ("matplotlib", "seaborn", "pandas", "myst-nb")  # what the book's extra needs inside a notebook
+DISPLAY = ("matplotlib", "seaborn", "pandas", "myst-nb", "papermill")  # what the book's extra needs inside a notebook
 PINNED = ("torch", "torchvision", "numpy")  # a reinstall would break the machine's own CUDA setup
 
 

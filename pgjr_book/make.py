@@ -4,12 +4,13 @@ This is the only module that knows both records and training. Planning imports n
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pgjr_book import manifest as manifests
 from pgjr_book import records
-from pgjr_book.manifest import Experiment, Manifest, VariantRun, home, known, load_manifest, variant_runs
+from pgjr_book.manifest import Card, Experiment, Manifest, Rates, VariantRun, home, known, load_manifest, variant_runs
 from pgjr_book.provenance import provenance
 from pgjr_book.run_config import RESULTS_VERSION, RunConfig
 from pgjr_lib import data
@@ -22,6 +23,7 @@ from pgjr_lib.priors.supervision import refuse_seen
 # seconds of a baseline on 8,000 embeddings of 1,280 numbers with one thread, for the plan; the scoring is left out, as everywhere
 BASELINE_SECONDS = {"joint": 0, "untrained": 1, "spherical": 30, "spectral": 50, "turtle": 210, "temi": 1250}
 BASELINE_IMAGES = 8000
+CARDS_CNN = "resnet18"  # whose rates the manifest's cards give
 FEATURE_VALUES = 512 + 64 * 49  # numbers of an embedding and of a PCA-64 map of 7x7, for the estimate of disk
 _unavailable: set[str] = set()  # optional priors that this process failed to fetch, so that each is tried once
 
@@ -91,18 +93,24 @@ def build_root(profile: str) -> Path:
     return home() / "build" / profile
 
 
-def plan(profile: str, root: Path | None = None) -> Plan:
+def plan(profile: str, root: Path | None = None, only: Sequence[str] = ()) -> Plan:
     """Plan ``profile`` below ``root`` (build/<profile>). Missing data and weights are listed, never fetched.
 
+    Args:
+        profile: its name.
+        root: where its records lie; None takes build/<profile>.
+        only: the experiments to plan; empty for all.
+
     Raises:
-        PGJRError: no such profile, or a manifest with a mistake.
+        PGJRError: no such profile or experiment, or a manifest with a mistake.
     """
     manifest = load_manifest()
+    chosen = [known(manifest.experiments, name, "experiment") and name for name in only] or list(manifest.experiments)
     rendered = known(manifest.profiles, profile, "profile").records
     root = root or build_root(profile)
     entries, features, owned, to_fetch, required, missing = {}, {}, set(), {}, {}, {}
     # a run that several experiments show belongs to the timed one, so that it runs alone
-    for name in sorted(manifest.experiments, key=lambda n: not manifest.experiments[n].timed):
+    for name in sorted(chosen, key=lambda n: not manifest.experiments[n].timed):
         experiment = manifests.experiment(manifest, profile, name)
         if rendered:
             paths = {run.config: path for run, path in _committed_runs(manifest, profile, name)}
@@ -130,7 +138,7 @@ def plan(profile: str, root: Path | None = None) -> Plan:
         owned.update(own)
         features |= manifests_read
         entries[name] = PlannedExperiment(experiment, paths, own, list(manifests_read))
-    experiments = {name: entries[name] for name in manifest.experiments}
+    experiments = {name: entries[name] for name in manifest.experiments if name in entries}
     return Plan(profile, experiments, features, list(to_fetch), list(required), list(missing))
 
 
@@ -155,13 +163,13 @@ def image_count(run: RunConfig) -> int:
     return min(count, run.limit or count)
 
 
-def run_hours(run: RunConfig, rates: dict) -> float:
-    """Return the hours of one run's training at the profile's assumed rates (images a second)."""
+def run_hours(run: RunConfig, rates: Rates) -> float:
+    """Return the hours of one run's training at assumed rates (images a second)."""
     if run.method in ("pixels", "prior"):
         return 0.0
     if run.method == "baseline":
         return BASELINE_SECONDS[run.baseline] * image_count(run) / BASELINE_IMAGES / 3600
-    return image_count(run) * run.epochs / rates["head" if run.method == "pgjr" else "cnn"] / 3600
+    return image_count(run) * run.epochs / (rates.head if run.method == "pgjr" else rates.cnn) / 3600
 
 
 @dataclass(frozen=True)
@@ -190,23 +198,31 @@ class Cost:
     encodings: int
     encoding_hours: float
     disk_bytes: int
+    rates: Rates
+    card: Card | None = None
 
     @property
     def hours(self) -> float:
-        """Hours of encoding and of every run that is not recorded yet."""
-        return self.encoding_hours + sum(experiment.hours for experiment in self.experiments)
+        """Hours of encoding and of every run that is not recorded yet, with as many runs side by side as the card takes."""
+        runs = sum(experiment.hours for experiment in self.experiments)
+        return self.encoding_hours + runs / (self.card.jobs if self.card else 1)
 
 
-def cost(plan: Plan) -> Cost:
-    """Estimate what a plan costs.
+def cost(plan: Plan, card: str | None = None) -> Cost:
+    """Estimate what a plan costs, at the profile's rates or at those of a card, which count the scoring too.
 
     Raises:
-        PGJRError: the profile lacks a rate.
+        PGJRError: no such card, a profile without rates, or one whose CNNs are not those that the cards' rates are of.
     """
-    rates = load_manifest().profiles[plan.profile].rates
-    if lacking := [kind for kind in ("cnn", "prior", "head") if kind not in rates]:
-        place = f"{manifests.FILE}: profiles.{plan.profile}.rates"
-        raise PGJRError(f"{place} lacks {', '.join(lacking)}: add it, in images a second.")
+    manifest = load_manifest()
+    profile, machine = manifest.profiles[plan.profile], known(manifest.cards, card, "card") if card else None
+    rates = machine.rates if machine else profile.rates
+    if rates is None:
+        place = f"{manifests.FILE}: profiles.{plan.profile}"
+        raise PGJRError(f"{place} has no rates: add cnn, prior and head, in images a second.")
+    if machine and profile.methods.get("gjr", {}).get("backbone") != CARDS_CNN:
+        raise PGJRError(f"The rates of cards are of {CARDS_CNN}, which profile {plan.profile} does not train: leave the card out.")
+    scoring = machine.scoring_s / 3600 if machine else 0.0
     rows, hashes, recorded, images = [], set(), 0, {}
     for name, entry in plan.experiments.items():
         new = [run.config for run in entry.experiment.runs]
@@ -214,14 +230,15 @@ def cost(plan: Plan) -> Cost:
         hashes |= {run.hash() for run in new}
         on_disk = {run for run in new if run in entry.paths and entry.paths[run].exists()}
         recorded += len(on_disk)
-        hours = {run: run_hours(run, rates) for run in new}
+        hours = {run: run_hours(run, rates) + scoring for run in new}
         remaining = sum(hours[run] for run in new if run not in on_disk)
         longest = 60 * max(hours.values(), default=0.0)
         rows.append(ExperimentCost(name, entry.experiment.optional, len(entry.experiment.runs), len(new), remaining, longest))
         images |= {config: image_count(run) for run in new if (config := run.features())}
     encodings = sum(count * (1 + config.views) for config, count in images.items())
     disk = 2 * FEATURE_VALUES * encodings
-    return Cost(rows, len(hashes), recorded, len(images), encodings, encodings / rates["prior"] / 3600, disk)
+    encoding = encodings / rates.prior / 3600
+    return Cost(rows, len(hashes), recorded, len(images), encodings, encoding, disk, rates, machine)
 
 
 def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = True) -> dict:
@@ -275,18 +292,18 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
 
 
 def run_missing(
-    profile: str, experiment: str | None = None, *, seed: int | None = None, shard: tuple[int, int] = (0, 1),
-    own: bool = False, alone: bool = True,
+    profile: str, only: Sequence[str] = (), *, seed: int | None = None, shard: tuple[int, int] = (0, 1),
+    own: bool = False, alone: bool = True, device: str | None = None,
 ) -> int:  # fmt: skip
     """Compute the records of a profile that are missing; a profile that renders records has none to compute.
 
     Args:
         profile: its name.
-        experiment: only this one; None takes all.
+        only: these experiments; empty for all.
         seed: only the runs of this seed; None takes all.
         shard: (i, n) takes runs i, i + n, i + 2n, ..., for processes side by side.
         own: leave runs that an earlier or a timed experiment shows to that one.
-        alone: as :func:`run`.
+        alone, device: as :func:`run`.
 
     Returns:
         The number of runs computed.
@@ -295,11 +312,11 @@ def run_missing(
         PGJRError: an unknown name, or as :func:`run`.
     """
     manifest, root = load_manifest(), build_root(profile)
-    if experiment:
-        known(manifest.experiments, experiment, "experiment")
+    for name in only:
+        known(manifest.experiments, name, "experiment")
     if known(manifest.profiles, profile, "profile").records:
         return 0
-    names = [experiment] if experiment else list(manifest.experiments)
+    names = list(only) or list(manifest.experiments)
     alone = alone and shard[1] == 1  # the other parts run beside this one
     for name in names:
         entry = manifests.experiment(manifest, profile, name)
@@ -316,7 +333,7 @@ def run_missing(
     count = 0
     for config, path in todo[part::parts]:
         if not path.exists():
-            run(config, root, alone=alone)
+            run(config, root, device=device, alone=alone)
             count += 1
     return count
 
@@ -389,6 +406,6 @@ def _committed_runs(manifest: Manifest, profile: str, name: str) -> list[tuple[V
     for source in manifest.profiles[profile].records:
         for run in variant_runs(manifest, source, name):
             path = comparable.record(run.config)
-            if path and owners.setdefault((run.config.dataset, run.config.split), source) == source:
+            if path and owners.setdefault((run.config.dataset, run.config.split, run.series), source) == source:
                 pairs.append((run, path))
     return pairs

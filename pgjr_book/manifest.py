@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from pydantic import Field, ValidationError
 
@@ -38,19 +38,43 @@ class PriorChoice(Strict):
     run: dict[str, object]
 
 
+class Rates(Strict):
+    """Images a second: CNNs that train, priors that encode, heads that train."""
+
+    cnn: float = Field(gt=0)
+    prior: float = Field(gt=0)
+    head: float = Field(gt=0)
+
+
+class Card(Strict):
+    """What a plan assumes of a machine: rates with ResNet-18 at 32x32 and ViT-B/32, where they come from, and runs side by side."""
+
+    about: str
+    source: str
+    rates: Rates
+    scoring_s: float = Field(ge=0)  # seconds of scoring a run
+    jobs: int = Field(1, ge=1)
+
+
 class Profile(Strict):
     """The sizes, sets, priors and seeds of one way to make the book.
 
-    ``priors`` names those of the manifest's priors that its experiments compare.
+    ``priors`` names those of the manifest's priors that its experiments compare. A profile ``like`` another is that one
+    with one other prior, without the sets whose labels this prior saw. Pages name the ``series`` beside every set. A profile
+    that ``needs_gpu`` runs on a processor only where that is asked for.
     """
 
     about: str
+    like: str | None = None
+    prior: str | None = None
+    series: str = ""
+    needs_gpu: bool = False
     sets: dict[str, SetChoice] = {}
     seeds: dict[Literal["head", "cnn"], int] = {}
     priors: list[str] = []
     common: dict[str, object] = {}
     methods: dict[Method, dict[str, object]] = {}
-    rates: dict[Literal["cnn", "prior", "head"], Annotated[float, Field(gt=0)]] = {}
+    rates: Rates | None = None
     records: list[str] = []  # profiles whose committed records this one renders; such a profile trains nothing
 
 
@@ -59,7 +83,7 @@ class Variant(Strict):
 
     A point of a sensitivity panel has ``panel`` and ``value``, and its label reads "panel = value". A variant with ``priors``
     stands for one variant with each of them, "<prior>/<variant>"; those that the profile does not name are left out. Without
-    ``seeds`` it has as many as its experiment.
+    ``seeds`` it has as many as its experiment; ``sets`` names, for some profiles, the only sets that it is run on.
     """
 
     label: str = ""
@@ -67,6 +91,7 @@ class Variant(Strict):
     value: int | float | str | None = None
     priors: list[str] = []
     seeds: int | None = Field(None, ge=1)
+    sets: dict[str, list[str]] = {}
     run: dict[str, object]
 
     def name(self) -> str:
@@ -92,6 +117,7 @@ class Manifest(Strict):
 
     methods: dict[Method, dict[str, object]]
     priors: dict[str, PriorChoice] = {}
+    cards: dict[str, Card] = {}
     profiles: dict[str, Profile]
     notebooks: dict[str, list[str] | Literal["all"]]
     experiments: dict[str, ExperimentEntry]
@@ -108,17 +134,19 @@ class Manifest(Strict):
 
 @dataclass(frozen=True)
 class VariantRun:
-    """One run of an experiment: the id and display of its variant, and its configuration."""
+    """One run of an experiment: the id and display of its variant, its configuration, and the series of its profile."""
 
     variant: str
     label: str
     panel: str | None
     value: int | float | str | None
     config: RunConfig
+    series: str = ""
 
     def described(self, record: dict) -> dict:
-        """Return ``record`` with the variant's id, label, panel and value."""
-        return {**record, "variant": self.variant, "label": self.label, "panel": self.panel, "value": self.value}
+        """Return ``record`` with the variant's id, label, panel and value, and the series."""
+        return {**record, "variant": self.variant, "label": self.label, "panel": self.panel, "value": self.value,
+                "series": self.series}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,6 +181,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """
     path = path or home() / FILE
     manifest = validated(Manifest, parse_yaml(path.read_bytes(), path.name), path.name)
+    manifest = manifest.model_copy(update={"profiles": {n: _whole(manifest, n, path) for n in manifest.profiles}})
     for name, profile in manifest.profiles.items():
         for prior in profile.priors:
             known(manifest.priors, prior, "prior", f"{path.name}: profiles.{name}.priors: ")
@@ -169,11 +198,31 @@ def load_manifest(path: Path | None = None) -> Manifest:
         for variant, point in entry.variants.items():
             if not point.label and (point.panel is None or point.value is None):
                 raise PGJRError(f"{path.name}: experiments.{name}.variants.{variant} needs a label, or panel and value: add it.")
+            place = f"{path.name}: experiments.{name}.variants.{variant}: "
             for prior in point.priors:
-                known(manifest.priors, prior, "prior", f"{path.name}: experiments.{name}.variants.{variant}: ")
+                known(manifest.priors, prior, "prior", place)
+            for profile in point.sets:
+                known(manifest.profiles, profile, "profile", place)
         for profile in manifest.profiles:
             variant_runs(manifest, profile, name)
     return manifest
+
+
+def _whole(manifest: Manifest, name: str, path: Path) -> Profile:
+    """Return a profile with what it takes from the one it is like."""
+    profile, place = manifest.profiles[name], f"{path.name}: profiles.{name}"
+    if profile.like is None:
+        return profile
+    base = known(manifest.profiles, profile.like, "profile", f"{place}.like: ")
+    if profile.prior is None or base.like:
+        raise PGJRError(f"{place} is like {profile.like}: name its prior, and a profile that is like no other.")
+    choice = known(manifest.priors, profile.prior, "prior", f"{place}.prior: ")
+    prior = str(choice.run.get("prior"))
+    sets = {n: s for n, s in base.sets.items() if prior not in (SETS[s.dataset or n].seen_by if (s.dataset or n) in SETS else ())}
+    common = {**base.common, "prior": prior}
+    update = {"about": profile.about, "like": profile.like, "prior": profile.prior, "series": "", "sets": sets,
+              "priors": [profile.prior], "common": common}  # fmt: skip
+    return base.model_copy(update=update)
 
 
 def experiment(manifest: Manifest, profile: str, name: str) -> Experiment:
@@ -197,17 +246,22 @@ def variant_runs(manifest: Manifest, profile: str, name: str) -> list[VariantRun
     settings, entry, runs = manifest.profiles[profile], manifest.experiments[name], []
     for source in settings.records:
         runs += variant_runs(manifest, source, name)
-    for set_name in entry.sets.get(profile, settings.sets):
+    key = settings.like or profile  # the name under which experiments list sets and seeds
+    for set_name in entry.sets.get(key, settings.sets):
         if set_name not in settings.sets:
+            if settings.like and set_name in manifest.profiles[settings.like].sets:
+                continue  # its prior saw the labels
             hint = hint_for(set_name, settings.sets)
             raise PGJRError(f"{FILE}: experiments.{name}.sets.{profile} names {set_name}, which profile {profile} lacks{hint}")
         for variant, point in _with_priors(manifest, settings, entry).items():
+            if set_name not in point.sets.get(key, [set_name]):
+                continue
             place = f"{FILE}: experiments.{name}.variants.{variant} (profile {profile})"
             values = _settings(manifest, settings, set_name, point.run)
             kind = SEEDED.get(values.get("method"))
             folds = settings.sets[set_name].folds
             # without folds, a method without a seed gives the same in every run
-            count = entry.seeds.get(profile, settings.seeds.get(kind or "head", 1)) if kind or folds else 1
+            count = entry.seeds.get(key, settings.seeds.get(kind or "head", 1)) if kind or folds else 1
             count = min(count, point.seeds or count)
             for seed in range(entry.first_seed, entry.first_seed + count):
                 seeding = {"seed": seed} if kind or folds else {}
@@ -216,7 +270,7 @@ def variant_runs(manifest: Manifest, profile: str, name: str) -> list[VariantRun
                 config = validated(RunConfig, {**values, **seeding}, place)
                 if ":" not in config.dataset:  # else a folder of the user's own
                     known(SETS, config.dataset, "data set", f"{place}: ")
-                runs.append(VariantRun(variant, point.name(), point.panel, point.value, config))
+                runs.append(VariantRun(variant, point.name(), point.panel, point.value, config, settings.series))
     return runs
 
 

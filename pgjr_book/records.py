@@ -146,6 +146,11 @@ def _published(folder: Path, _changed: int) -> dict[str, list[Published]]:
     return index
 
 
+def _is_gone(prior: str) -> bool:
+    """Say whether a prior is a file that only the machine of its records has, such as one trained for a study."""
+    return prior.startswith("file:") and not Path(os.path.expanduser(prior.removeprefix("file:"))).is_file()
+
+
 class Comparable:
     """Choose the committed record that a page shows for a run, or none.
 
@@ -158,7 +163,7 @@ class Comparable:
         entries = sorted((entry for group in self.published.values() for entry in group), key=lambda entry: entry.age)
         self.data = {entry.place: entry.data for entry in entries}  # of the newest record
         self.weights = {entry.prior: entry.weights for entry in entries}
-        self.weights |= {prior: prior_digest(prior) for prior in self.weights if prior and at_hand(prior)}
+        self.weights |= {prior: prior_digest(prior) for prior in self.weights if prior and at_hand(prior) and not _is_gone(prior)}
 
     def record(self, run: RunConfig) -> Path | None:
         """Return the file of the newest comparable record of ``run``."""

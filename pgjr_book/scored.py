@@ -19,7 +19,8 @@ class ScoredSet:
 
     ``folds`` is the size of disjoint random subsets of which each seed saw another, 0 where all seeds saw the same images.
     ``subset`` is the size of one random subset that all seeds saw, 0 where they saw all images or folds.
-    What earlier code made stands apart from what this code made, and is never paired with it.
+    What earlier code made stands apart from what this code made, and is never paired with it. So does a ``series``, which
+    has runs of the same variants with other settings.
     """
 
     dataset: str
@@ -27,6 +28,7 @@ class ScoredSet:
     folds: int = 0
     earlier: bool = False
     subset: int = 0
+    series: str = ""
 
 
 def scored_set(record: dict) -> ScoredSet:
@@ -34,7 +36,8 @@ def scored_set(record: dict) -> ScoredSet:
     config = record["config"]
     limit = config["limit"] or 0
     folds, subset = (limit, 0) if config.get("fold") is not None else (0, limit)
-    return ScoredSet(config["dataset"], config["split"], folds, record["results_version"] < RESULTS_VERSION, subset)
+    earlier = record["results_version"] < RESULTS_VERSION
+    return ScoredSet(config["dataset"], config["split"], folds, earlier, subset, record.get("series", ""))
 
 
 def score(record: dict, metric: str = "nmi", features: str = "plain") -> float:

@@ -27,3 +27,13 @@ def fast_half(device) -> torch.dtype | None:
         return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else None
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch before get_capabilities
     return torch.bfloat16 if any(getattr(torch.cpu, check, bool)() for check in checks) else None
+
+
+def training_half(device) -> torch.dtype:
+    """Return the half precision a device trains fast in: bfloat16, but float16 on CUDA devices before Ampere (T4, V100).
+
+    These emulate bfloat16. float16 has few exponents, so it needs a scaled loss.
+    """
+    if torch.device(device).type != "cuda":
+        return torch.bfloat16
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16

@@ -18,7 +18,7 @@ Backbone = Literal["small", "thin", "resnet18", "resnet34"]  # the CNNs (models.
 Map = Literal["spatial", "embedding"]  # the map that the head's jigsaw works on (models.PGJR)
 Branch = Literal["none", "supplement", "replace"]  # how the jigsaw branch joins the embedding (models.PGJR)
 Schedule = Literal["steps", "constant"]  # the learning rate through training (training.learning_rate)
-Precision = Literal["fp32", "bf16"]  # arithmetic of the forward pass in training (training.fit)
+Precision = Literal["fp32", "bf16", "half"]  # arithmetic of the forward pass in training (training.fit)
 
 MODES, COMBINE, PAD = get_args(Mode), get_args(Combine), get_args(Pad)
 JIGSAWS, PLACES, MAPS, BRANCHES = get_args(Jigsaw), get_args(Place), get_args(Map), get_args(Branch)
@@ -38,7 +38,8 @@ class TrainingOptions:
         beta: weight of the regression loss, equation 11.
         momentum, weight_decay: of SGD.
         smallest_batch: a shorter last batch is dropped; 1 keeps every batch, as IDFD does.
-        precision: ``fp32``, or ``bf16`` by autocast.
+        precision: ``fp32``, ``bf16`` by autocast, or ``half``: the half precision that the device trains fast in
+            (:func:`pgjr_lib.devices.training_half`), with a scaled loss where that is float16.
         seed: seed of batch order and views.
         schedule: ``steps`` divides the rate by ten at four milestones of training, as IDFD does; ``constant`` keeps it.
     """

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pgjr_lib.controls import build_jigsaw
+from pgjr_lib.devices import training_half
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank, feature_decorrelation, instance_discrimination
 from pgjr_lib.models import EMBEDDING_MAP, PGJR
@@ -21,6 +22,7 @@ from pgjr_lib.storage import load_tensors, save_tensors
 MILESTONES = (300, 475, 650, 825)  # thousandths of training, from IDFD's code: the rate falls to a tenth at each
 PIXEL_SAMPLES = 5000  # images that a CNN's pixel statistics are taken of
 CHECKPOINT_SECONDS = 60.0  # a checkpoint is saved when this much time has passed since the last, and at the end
+LOSS_SCALE = 2.0**10  # of the loss in float16 at first: the default of 2**16 overflows, and the first steps would be skipped
 
 
 class ImageSource:
@@ -171,7 +173,10 @@ def fit(
     """
     device = next(model.parameters()).device
     optimizer = torch.optim.SGD(model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay)
-    history = resume(checkpoint, identity, model, bank, optimizer, extra)
+    half = training_half(device) if options.precision == "half" else torch.bfloat16
+    scaled = options.precision == "half" and half is torch.float16
+    scaler = torch.amp.GradScaler(device.type, init_scale=LOSS_SCALE, enabled=scaled)
+    history = resume(checkpoint, identity, model, bank, optimizer, extra, scaler)
     if not history:
         row = {"epoch": 0, "seconds": 0.0, "loss": None, "instance": None, "decorrelation": None}
         history.append(row | (on_epoch(model, 0, row) if on_epoch else {}))
@@ -186,7 +191,7 @@ def fit(
             views, indices = source.choose_views(), epoch_batches(len(source), epoch, options, device)
             for index in indices:
                 inputs = source.draw(index, views)
-                with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+                with torch.autocast(device.type, half, enabled=options.precision != "fp32"):
                     f = model(*inputs)  # Eq. (5), (6) or (7)
                 instance = instance_discrimination(f, index, bank.vectors, options.tau1, chunk)  # Eqs. (8), (9): L_I
                 decorrelation = feature_decorrelation(f, options.tau2)  # Eq. (10): L_F
@@ -194,8 +199,9 @@ def fit(
                 if options.beta:
                     loss = loss + options.beta * model.jigsaw.regression_error(entered["z"])  # Eq. (11): beta L_R
                 optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                scaler.scale(loss).backward()  # the loss as it is, except in float16
+                scaler.step(optimizer)
+                scaler.update()
                 bank.update(index, f.detach())  # Eq. (12)
                 sums += torch.stack([loss.detach(), instance.detach(), decorrelation.detach()])
             means = (sums / max(len(indices), 1)).tolist()  # the only wait for the device in an epoch
@@ -210,7 +216,7 @@ def fit(
             due = epoch + 1 == options.epochs or time.perf_counter() - saved >= interval
             if checkpoint is not None and due:
                 saved = time.perf_counter()
-                save(checkpoint, identity, model, bank, optimizer, history, extra)
+                save(checkpoint, identity, model, bank, optimizer, history, extra, scaler)
     return history
 
 
@@ -316,18 +322,21 @@ def embed(model: nn.Module, source, batch_size: int = 512) -> Tensor:
     return features
 
 
-def save(path: Path, identity: str, model, bank, optimizer, history: list[dict], extra: dict | None = None) -> None:
-    """Write a checkpoint, atomically: model, bank, momentum buffers, history and extra tensors."""
+def save(
+    path: Path, identity: str, model, bank, optimizer, history: list[dict], extra: dict | None = None, scaler=None
+) -> None:
+    """Write a checkpoint, atomically: model, bank, momentum buffers, history, extra tensors and the scale of the loss."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors["bank"] = bank.vectors
     for i, p in enumerate(optimizer.param_groups[0]["params"]):
         if (buffer := optimizer.state[p].get("momentum_buffer")) is not None:
             tensors[f"momentum.{i}"] = buffer
     tensors |= {f"extra.{name}": value for name, value in (extra or {}).items()}
-    save_tensors(path, tensors, {"identity": identity, "history": json.dumps(history)})
+    scale = scaler.state_dict() if scaler else {}  # numbers; empty unless the loss is scaled
+    save_tensors(path, tensors, {"identity": identity, "history": json.dumps(history), "scale": json.dumps(scale)})
 
 
-def resume(path: Path | None, identity: str, model, bank, optimizer, extra: dict | None = None) -> list[dict]:
+def resume(path: Path | None, identity: str, model, bank, optimizer, extra: dict | None = None, scaler=None) -> list[dict]:
     """Load a checkpoint if there is one.
 
     Returns:
@@ -346,6 +355,8 @@ def resume(path: Path | None, identity: str, model, bank, optimizer, extra: dict
     for i, p in enumerate(optimizer.param_groups[0]["params"]):
         if f"momentum.{i}" in tensors:
             optimizer.state[p]["momentum_buffer"] = tensors[f"momentum.{i}"].to(p)
+    if scaler and (scale := json.loads(metadata.get("scale", "{}"))):
+        scaler.load_state_dict(scale)
     if extra is not None:
         extra |= {name[6:]: value for name, value in tensors.items() if name.startswith("extra.")}
     return json.loads(metadata["history"])

@@ -2,6 +2,7 @@
 
 from markupsafe import Markup
 
+from pgjr_book import ledger as ledgers
 from pgjr_book import verdicts
 from pgjr_book.show.sentences import COLUMNS, evidence_lines, summary, verdict
 from pgjr_book.show.sets import explained
@@ -11,7 +12,7 @@ from pgjr_book.show.templates import fill
 def cards(records: verdicts.Records, literature: list[verdicts.Published]) -> str:
     """Return one card a claim as HTML, from the records of each experiment."""
     rows, places = [], set()
-    for row in verdicts.ledger(records, literature):
+    for row in ledgers.ledger(records, literature):
         places |= {cell.where for cell in row.evidence.cells if cell.where}
         rows.append({
             "number": row.claim.number, "statement": row.claim.statement,

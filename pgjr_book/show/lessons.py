@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pgjr_book import ledger as ledgers
 from pgjr_book import verdicts
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
@@ -69,7 +70,7 @@ def lessons(records: Records) -> list[Lesson]:
     Args:
         records: experiment -> its records.
     """
-    rows = {row.claim.number: row for row in verdicts.ledger(records)}
+    rows = {row.claim.number: row for row in ledgers.ledger(records)}
     found = []
     for number in (1, 2, 4, 5):
         finding = rows[number].evidence

@@ -22,13 +22,13 @@ def plan_text(profile, planned, cost=None, free_bytes: int = 0) -> str:
         f"  {row.name:<15} {row.runs:>5} {row.new:>5} {row.hours:>8.2f} {row.longest_minutes:>14.1f}{'  optional' * row.optional}"
         for row in cost.experiments
     ]
-    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in profile.rates.items())
+    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in cost.rates)
     lines += [
         "",
         f"  features: {cost.folders} folders, {cost.encodings:,} encodings, {cost.encoding_hours:.2f} hours, "
         f"up to {cost.disk_bytes / 2**30:.2f} GiB (free: {free_bytes / 2**30:.0f} GiB)",
         f"  runs: {cost.runs} different ones, {cost.recorded} of them recorded already",
-        f"  together about {cost.hours:.2f} hours, at assumed rates of {rates} images a second",
+        f"  together about {cost.hours:.2f} hours, at rates of {rates} images a second {_machine(cost.card)}",
     ]
     if any(row.optional for row in cost.experiments):
         lines.append("  hours and disk include the optional experiments; one whose prior cannot be fetched is left out")
@@ -36,3 +36,11 @@ def plan_text(profile, planned, cost=None, free_bytes: int = 0) -> str:
     lines += [f"  to fetch: {prior} ({how})" for prior in planned.to_fetch]
     lines += [f"  missing: {sentence}" for sentence in planned.missing]
     return "\n".join(lines)
+
+
+def _machine(card) -> str:
+    """Say where the rates of a plan come from."""
+    if card is None:
+        return "(assumed)"
+    jobs = f", {card.jobs} runs side by side" if card.jobs > 1 else ""
+    return f"and {card.scoring_s:g} s of scoring a run{jobs}, on {card.about} ({card.source})"

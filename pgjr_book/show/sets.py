@@ -31,6 +31,7 @@ def plain_name(where: ScoredSet) -> str:
     part = [] if where.split == "all" and where.dataset not in PAPER_SETS else [where.split]
     part += [f"folds of {where.folds:,}"] if where.folds else []
     part += [f"{where.subset:,} images"] if where.subset else []
+    part += [where.series] if where.series else []
     name = title(where.dataset)
     return f"{name} ({', '.join(part)})" if part else name
 

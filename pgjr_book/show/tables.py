@@ -8,6 +8,7 @@ A column "set" holds a :class:`pgjr_book.scored.ScoredSet`. Without records a fr
 import numpy as np
 import pandas as pd
 
+from pgjr_book import ledger as ledgers
 from pgjr_book import scored, verdicts
 from pgjr_book.run_config import RunConfig
 from pgjr_book.show import numbers
@@ -278,8 +279,8 @@ def races(records: verdicts.Records) -> pd.DataFrame:
         "from nothing" adds the prior's own training, and is NaN where its seconds are not known;
         "never" and "before training" count the seeds that never got there, or were there before training.
     """
-    rows = []
-    for where, group in by_set(records["convergence"]).items():
+    rows, everything = [], ledgers.by_series(records)
+    for records, (where, group) in ((part, found) for part in everything for found in by_set(part["convergence"]).items()):
         variants, gjr_end = by_variant(group), None
         if "gjr" in variants and not where.earlier:
             gjr_end = float(np.mean(list(verdicts.race(records, "gjr", where.dataset).ends.values()) or [np.nan]))
@@ -323,7 +324,8 @@ def attribution(records: verdicts.Records, controls: dict[str, str]) -> pd.DataF
         records: of the experiments ``attribution`` and ``heads``.
         controls: variant -> its name in a word.
     """
-    rows, datasets = [], {record["config"]["dataset"] for group in records.values() for record in group}
+    rows, records = [], ledgers.of_column(records, "stand-in")
+    datasets = {record["config"]["dataset"] for group in records.values() for record in group}
     for gain, control, comparison in verdicts.attributions("stand-in", controls, sorted(datasets)):
         cell = verdicts.cell(records, comparison)
         if cell.interval:
@@ -344,9 +346,11 @@ def effects(records: verdicts.Records) -> pd.DataFrame:
     Returns:
         One row a set, method and variant, methods one after another, with the margin within which an effect counts as none.
     """
-    rows = []
-    cnns, heads = [*records.get("attribution", []), *records.get("attribution_more", [])], records.get("heads", [])
-    for group, off, margin in ((cnns, "idfd", verdicts.MARGIN_CNN), (heads, "off", verdicts.MARGIN_HEAD)):
+    rows, parts = [], []
+    for part in ledgers.by_series(records):
+        cnns = [*part.get("attribution", []), *part.get("attribution_more", [])]
+        parts += [(cnns, "idfd", verdicts.MARGIN_CNN), (part.get("heads", []), "off", verdicts.MARGIN_HEAD)]
+    for group, off, margin in parts:
         for (where, variant), runs in by_set_and_variant(group).items():
             prior = next((name for name in PRIOR_NAMES if variant.startswith(f"{name}/")), "")
             baseline = f"{prior}/{off}" if prior else off
@@ -408,7 +412,7 @@ def hours(experiments: verdicts.Records, items: dict[str, str]) -> pd.DataFrame:
 
 def ledger(records: verdicts.Records, literature: list[verdicts.Published]) -> pd.DataFrame:
     """Tabulate the claims with their verdicts in every column and the evidence in words."""
-    rows = verdicts.ledger(records, literature)
+    rows = ledgers.ledger(records, literature)
     columns = {name: [verdict(row.findings[column], column) for row in rows] for column, name in COLUMNS.items()}
     return pd.DataFrame({
         "claim": [f"{row.claim.number}. {row.claim.statement}" for row in rows], **columns,

@@ -25,6 +25,7 @@ from pgjr_lib.data.readers import BUILT_IN
 from pgjr_lib.data.sets import SETS
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.progress import progress
+from pgjr_lib.storage import read_json
 
 BLOCK = 1 << 20  # bytes read at a time
 ATTEMPTS = 5  # at one address, before the next is tried
@@ -42,7 +43,8 @@ class Archive:
         size: its bytes.
         unpacked: the bytes of what is unpacked.
         layout: the folder that it unpacks to.
-        wanted: the files, or folders with everything below, that are unpacked, relative to ``layout``.
+        wanted: the files, or folders with everything below, that are unpacked, relative to ``layout``. The 100,000 images of
+            STL-10 without labels stay packed.
     """
 
     address: str
@@ -58,25 +60,8 @@ class Archive:
         return PurePosixPath(urlsplit(self.address).path).name
 
 
-_CIFAR = "https://www.cs.toronto.edu/~kriz"
-ARCHIVES = {  # set -> archive; a test compares address and MD5 with torchvision's
-    "cifar10": Archive(
-        f"{_CIFAR}/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170_498_071, 186_300_000,
-        "cifar-10-batches-py", (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"),
-    ),
-    "cifar20": Archive(
-        f"{_CIFAR}/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437, 186_300_000,
-        "cifar-100-python", ("train", "test"),
-    ),
-    "stl10": Archive(  # the 100,000 images without labels are left packed
-        "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb", 2_640_397_119, 359_500_000,
-        "stl10_binary", ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"),
-    ),
-    "tiny-imagenet": Archive(
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de", 248_100_043, 480_000_000,
-        "tiny-imagenet-200", ("train", "val"),
-    ),
-}  # fmt: skip
+_TABLE = Path(__file__).with_name("archives.json")  # facts of others, so they are data
+ARCHIVES = {name: Archive(**{**facts, "wanted": tuple(facts["wanted"])}) for name, facts in read_json(_TABLE).items()}
 IMAGENET = tuple(name for name, info in SETS.items() if "imagenet/train" in info.layouts)  # sets of classes of ImageNet
 
 

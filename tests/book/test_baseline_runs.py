@@ -136,5 +136,5 @@ def test_the_experiment_compares_them_with_the_head_on_the_same_features():
             group = [run for run in runs if run.config.prior == prior and run.config.dataset == dataset]
             assert len({run.config.features() for run in group}) == 1
             seeds = {run.variant.split("/")[1]: {r.config.seed for r in group if r.variant == run.variant} for run in group}
-            single = {"joint", "spherical"}  # these give the same for every seed
-            assert all(len(found) == (1 if name in single else 5) for name, found in seeds.items())
+            single = {"joint": 1, "spherical": 1, "temi": 3}  # the first two give the same for every seed; TEMI takes long
+            assert all(len(found) == single.get(name, 5) for name, found in seeds.items())

@@ -21,9 +21,35 @@ ROOT = HERE.parents[1]
 
 
 def test_a_plan_names_the_rate_it_lacks(manifest):
-    manifest(lambda m: m["profiles"]["embedded"]["rates"].pop("head"))
-    with pytest.raises(PGJRError, match="profiles.embedded.rates lacks head"):
+    with pytest.raises(PGJRError, match="profiles.embedded.rates.head is missing: add it"):
+        manifest(lambda m: m["profiles"]["embedded"]["rates"].pop("head"))
+    manifest(lambda m: m["profiles"]["embedded"].pop("rates"))
+    with pytest.raises(PGJRError, match="profiles.embedded has no rates: add cnn, prior and head"):
         make.cost(make.plan("embedded"))
+
+
+def test_a_plan_for_a_card_takes_its_rates_and_counts_the_scoring(capsys):
+    plan = make.plan("clip-class-name", only=["convergence", "timing"])
+    assert list(plan.experiments) == ["convergence", "timing"]
+    t4, h100 = make.cost(plan, "t4"), make.cost(plan, "h100")
+    cnn, head = (60 * (10_000 * epochs / rate + 1.5) for epochs, rate in ((15, 3000), (20, 60_000)))
+    rows = {row.name: row for row in t4.experiments}
+    assert rows["convergence"].hours == pytest.approx((20 * cnn + 10 * head) / 60 / 3600) and rows["timing"].new == 3
+    assert h100.hours < t4.hours / 4 and t4.rates.cnn == 3000 and h100.card.jobs == 4
+    assert main(["plan", "--profile", "clip-class-name", "--card", "t4", "--only", "timing"]) == 0
+    out = capsys.readouterr().out
+    assert "1.5 s of scoring a run, on NVIDIA T4, Colab's free card (assumed)" in out and "convergence" not in out
+    for arguments, words in ((["--card", "t5"], "there is no card 't5': did you mean t4"),
+                             (["--only", "mainn"], "there is no experiment 'mainn': did you mean main")):  # fmt: skip
+        assert main(["plan", "--profile", "clip-class-name", *arguments]) == 2 and words in capsys.readouterr().err
+    assert main(["plan", "--profile", "local", "--card", "t4"]) == 2
+    assert "which profile local does not train: leave the card out" in capsys.readouterr().err
+
+
+def test_the_hour_of_a_free_card_is_an_hour_by_the_plan():
+    """The rates are assumptions; what is tested is that the plan keeps what the profile promises."""
+    plan = make.plan("clip-class-name")
+    assert make.cost(plan, "t4").hours < 1 and make.cost(plan, "h100").hours < 0.25
 
 
 @pytest.mark.parametrize("text", ["{}", "5"])
@@ -57,11 +83,12 @@ def test_a_run_of_two_experiments_belongs_to_one_of_them(manifest):
 def test_run_own_leaves_shared_runs_to_their_experiment(manifest, monkeypatch):
     manifest()
     started = []
-    monkeypatch.setattr(make, "run", lambda run, root, alone: started.append((records.record_path(run, root), alone)))
+    note = lambda run, root, device=None, alone=True: started.append((records.record_path(run, root), alone))  # noqa: E731
+    monkeypatch.setattr(make, "run", note)
     planned = make.plan("embedded").experiments["main"]
     for more, paths in ((["--own"], planned.own), ([], planned.paths.values())):
         started.clear()
-        assert main(["run", "--profile", "embedded", "--experiment", "main", "--not-alone", *more]) == 0
+        assert main(["run", "--profile", "embedded", "--only", "main", "--not-alone", *more]) == 0
         assert {path for path, _ in started} == set(paths) and not any(alone for _, alone in started)
 
 
@@ -71,7 +98,7 @@ def test_a_profile_of_records_trains_nothing_under_any_name(manifest, monkeypatc
     committed = lambda m, profile, name: [(run, gone) for run in experiment(m, profile, name).runs]  # noqa: E731
     monkeypatch.setattr(make, "_committed_runs", committed)
     monkeypatch.setattr(make, "run", lambda *_, **__: pytest.fail("a run was started"))
-    assert main(["run", "--profile", "shown", "--experiment", "main"]) == 0
+    assert main(["run", "--profile", "shown", "--only", "main"]) == 0
 
 
 def test_every_run_of_the_published_manifest_is_found_under_one_name(manifest):
@@ -255,7 +282,7 @@ def test_every_experiment_is_read_by_a_notebook():
     read = {name for notebook in manifest.notebooks for name in manifest.reads(notebook)}
     assert read == set(manifest.experiments)
     assert manifest.reads("ledger") == manifest.reads("table-1") == list(manifest.experiments)
-    assert manifest.reads("table-6") == ["winner", "strength", "clip_priors", "more_views"] and manifest.reads("figure-1") == []
+    assert manifest.reads("table-6") == ["winner", "strength", "baselines", "clip_priors"] and manifest.reads("figure-1") == []
     with pytest.raises(PGJRError, match="no notebook 'figure-9'"):
         manifest.reads("figure-9")
 
@@ -379,6 +406,7 @@ def small_manifest(optional_prior: str, required_prior: str = "class-name", data
                               "three": entry(required_prior)}  # fmt: skip
         raw["notebooks"] = {"figure-4": ["one", "two", "three"]}
         raw["methods"], raw["priors"] = {}, {}
+        raw["profiles"] = {name: profile for name, profile in raw["profiles"].items() if "like" not in profile}
         for profile in raw["profiles"].values():
             profile.update(priors=[], common={}, methods={})
         raw["profiles"]["embedded"]["sets"] = {dataset: {"split": "all", **({"limit": 40} if dataset == "digits" else {})}}
@@ -405,7 +433,7 @@ def attempts(monkeypatch):
 def test_an_optional_prior_is_tried_once_in_a_process(manifest, monkeypatch, attempts):
     manifest(small_manifest("RN50-quickgelu/openai"))
     configs = []
-    monkeypatch.setattr(make, "run", lambda run, root, alone: configs.append(run))
+    monkeypatch.setattr(make, "run", lambda run, root, device=None, alone=True: configs.append(run))
     assert make.fetch("embedded") == [] and make.run_missing("embedded") == 1
     assert attempts == ["RN50-quickgelu/openai"] and [run.prior for run in configs] == ["class-name"]
     make.plan("embedded").refuse_incomplete()  # the book is made without the two experiments
@@ -431,7 +459,7 @@ def test_nothing_is_fetched_while_data_are_missing(manifest, attempts):
 def test_ensure_times_the_runs_of_timed_experiments_alone(manifest, monkeypatch):
     manifest()
     seconds = {}
-    monkeypatch.setattr(make, "run", lambda run, root, alone: seconds.setdefault(name, alone))
+    monkeypatch.setattr(make, "run", lambda run, root, device=None, alone=True: seconds.setdefault(name, alone))
     monkeypatch.setattr(records, "read_record", lambda path: {})
     entries = {name: entry.experiment for name, entry in make.plan("embedded").experiments.items()}
     timed = {name: entry.timed for name, entry in entries.items() if entry.runs and not entry.optional}
@@ -441,14 +469,14 @@ def test_ensure_times_the_runs_of_timed_experiments_alone(manifest, monkeypatch)
 
 
 def test_an_unknown_experiment_is_named_in_a_profile_of_records_too(capsys):
-    assert main(["run", "--profile", "published", "--experiment", "nosuch"]) == 2
+    assert main(["run", "--profile", "published", "--only", "nosuch"]) == 2
     assert "no experiment 'nosuch'" in capsys.readouterr().err
 
 
 def test_runs_in_shards_are_not_alone(manifest, monkeypatch):
     manifest()
     seen = []
-    monkeypatch.setattr(make, "run", lambda run, root, alone: seen.append(alone))
+    monkeypatch.setattr(make, "run", lambda run, root, device=None, alone=True: seen.append(alone))
     for shard in ("0/1", "0/2"):
-        assert main(["run", "--profile", "embedded", "--experiment", "distributions", "--shard", shard]) == 0
+        assert main(["run", "--profile", "embedded", "--only", "distributions", "--shard", shard]) == 0
     assert set(seen[:3]) == {True} and seen[3:] and set(seen[3:]) == {False}

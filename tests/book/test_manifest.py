@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
         (lambda m: m["experiments"]["convergence"].update(sets={"paper": ["mnist"]}), r"names mnist, which profile paper"),
         (lambda m: m["experiments"]["attribution"]["variants"]["frozen"]["run"].update(jigsaw="maybe"), r"jigsaw is 'maybe', but"),
         (lambda m: m["experiments"]["main"]["sets"].update(locl=["digits"]), r"main: .*no profile 'locl': did you mean local"),
-        (lambda m: m["experiments"]["main"].update(seeds={"gpo": 1}), r"main: .*no profile 'gpo': did you mean gpu"),
+        (lambda m: m["experiments"]["main"].update(seeds={"clop": 1}), r"main: .*no profile 'clop': did you mean clip"),
         (lambda m: m["profiles"]["published"].update(records=["published"]), r"published renders records itself"),
         (lambda m: m["profiles"]["embedded"].update(sets={"digts": {}}), r"no data set 'digts': did you mean digits"),
         (lambda m: m["profiles"]["local"]["sets"]["digits"].update(splt="all"), r"digits.splt: did you mean split"),
@@ -78,6 +78,32 @@ def test_a_point_of_a_panel_is_a_number_with_a_label_made_from_it():
     runs = {run.variant: run for run in variant_runs(load_manifest(), "local", "sensitivity")}
     assert (runs["tau1-0.05"].panel, runs["tau1-0.05"].value, runs["tau1-0.05"].label) == ("τ1", 0.05, "τ1 = 0.05")
     assert runs["mode-surround"].value == "surround" and runs["start"].panel is None
+
+
+def test_a_profile_like_another_has_its_runs_with_another_prior(manifest):
+    loaded = load_manifest()
+    clip, stand_in = (loaded.profiles[name] for name in ("clip", "clip-imagenet-labels"))
+    assert stand_in.methods == clip.methods and stand_in.seeds == clip.seeds and stand_in.priors == ["imagenet-labels"]
+    assert set(clip.sets) - set(stand_in.sets) == {"tiny-imagenet"}  # that prior saw its labels
+    for name in ("heads", "winner"):
+        theirs, ours = (variant_runs(loaded, profile, name) for profile in ("clip", "clip-imagenet-labels"))
+        assert {run.config.prior for run in ours} - {None} == {"imagenet-labels"}
+        kept = [run for run in theirs if run.config.dataset != "tiny-imagenet"]
+        assert [run.variant.replace("clip/", "imagenet-labels/") for run in kept] == [run.variant for run in ours]
+    assert {run.series for run in variant_runs(loaded, "clip", "main")} == {"CLIP in an hour"}
+    assert {run.series for run in variant_runs(loaded, "clip-imagenet-labels", "main")} == {""}
+    with pytest.raises(PGJRError, match="profiles.clip-class-name is like clip: name its prior"):
+        manifest(lambda m: m["profiles"]["clip-class-name"].pop("prior"))
+    with pytest.raises(PGJRError, match="clip-class-name.like: there is no profile 'clop': did you mean clip"):
+        manifest(lambda m: m["profiles"]["clip-class-name"].update(like="clop"))
+
+
+def test_a_variant_may_be_run_on_some_sets_only(manifest):
+    runs = variant_runs(load_manifest(), "clip", "main")
+    sets = {name: {run.config.dataset for run in runs if run.variant == name} for name in ("gjr", "pgjr")}
+    assert sets["gjr"] == {"cifar10"} and len(sets["pgjr"]) == 4
+    with pytest.raises(PGJRError, match="variants.gjr: there is no profile 'clp': did you mean clip"):
+        manifest(lambda m: m["experiments"]["main"]["variants"]["gjr"].update(sets={"clp": []}))
 
 
 def test_variants_of_one_experiment_have_ids_and_labels_of_their_own():

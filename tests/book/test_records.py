@@ -73,6 +73,12 @@ def test_this_machines_weights_decide_where_they_are_here(tmp_path):
     assert records.Comparable(tmp_path).record(bundled) == mine
 
 
+def test_a_prior_that_only_its_own_machine_has_needs_no_file_to_be_shown(tmp_path):
+    gone = HEAD.model_copy(update={"prior": f"file:{tmp_path / 'gone.safetensors'}"})
+    path = committed(tmp_path, 1, gone)
+    assert records.Comparable(tmp_path).record(gone) == path
+
+
 def test_features_of_another_format_are_not_shown_and_earlier_code_is_only_where_nothing_newer_is(tmp_path):
     old = committed(tmp_path, 1, HEAD, version=RESULTS_VERSION - 1, feature_format=None)
     assert records.Comparable(tmp_path).record(HEAD) == old

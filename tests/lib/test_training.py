@@ -1,16 +1,19 @@
 """Algorithm 1: schedule, batches, resume, and what it refuses."""
 
+import json
 import pickle
 
 import pytest
 import torch
 
 from pgjr_lib import training
+from pgjr_lib.devices import training_half
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.losses import MemoryBank, instance_discrimination
 from pgjr_lib.models import GJR, PGJR
 from pgjr_lib.options import FIXED_JIGSAWS, JIGSAWS, HeadOptions, TrainingOptions
+from pgjr_lib.storage import load_tensors
 from pgjr_lib.training import FeatureSource, ImageSource, embed, epoch_batches, fit, learning_rate, save, train_head
 
 N = 70
@@ -86,6 +89,34 @@ def test_a_cnn_resumes_bit_identically(tmp_path):
     model, bank = start()
     assert without_seconds(fit(model, image_source(), bank, options, checkpoint=path, identity="x")) == without_seconds(whole)
     assert torch.equal(bank.vectors, whole_bank.vectors)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_follows_float32_and_resumes_with_its_scale(tmp_path, monkeypatch, half):
+    """float16 has a scaled loss, which the checkpoint keeps."""
+
+    def run(precision, epochs, path=None):
+        torch.manual_seed(0)
+        model, bank = GJR("thin", GridJigsaw(2, 1), dim=8), MemoryBank(20, 8)
+        options = TrainingOptions(epochs=epochs, batch_size=8, lr=0.02, precision=precision, schedule="constant")
+        return fit(model, image_source(), bank, options, checkpoint=path, identity="x"), bank
+
+    monkeypatch.setattr(training, "training_half", lambda device: half)
+    (exact, _), (near, bank) = run("fp32", 4), run("half", 4)
+    for a, b in zip(exact[1:], near[1:], strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=0.02)
+    path = tmp_path / "c.safetensors"
+    run("half", 2, path)
+    assert (json.loads(load_tensors(path)[1]["scale"]) != {}) == (half is torch.float16)
+    resumed, resumed_bank = run("half", 4, path)
+    assert without_seconds(resumed) == without_seconds(near) and torch.equal(resumed_bank.vectors, bank.vectors)
+
+
+def test_old_cards_train_in_float16_and_newer_ones_in_bfloat16(monkeypatch):
+    for capability, half in (((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert training_half("cuda") is half
+    assert training_half("cpu") is torch.bfloat16
 
 
 def test_the_loss_falls_and_features_lie_on_the_sphere(feature_source):

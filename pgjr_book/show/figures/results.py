@@ -6,6 +6,7 @@ import pandas as pd
 import seaborn
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from pgjr_book import ledger as ledgers
 from pgjr_book import races, scored, verdicts
 from pgjr_book.scored import ScoredSet, scored_set
 from pgjr_book.show.figures.style import MARKERS, PALETTE, line_style, titled
@@ -303,7 +304,7 @@ def story(experiments: dict[str, list[dict]]):
     figure, axes = plt.subplot_mosaic([["fast", "level"], ["gain", "gain"]], figsize=(7.2, 5.2), layout="constrained")
     _how_fast(axes["fast"], _photographs(experiments["convergence"]), experiments["timing"])
     _how_far(axes["level"], _photographs(experiments["main"]))
-    finding = verdicts.ledger(experiments)[1].evidence
+    finding = ledgers.ledger(experiments)[1].evidence
     rows = [(place(cell), *cell.interval(finding.level)) for cell in finding.cells if cell.interval]
     if not rows:  # no set that the rules judge, as in the default book
         paired = comparisons([*experiments["attribution"], *experiments["heads"]], JIGSAW)
