@@ -45,6 +45,7 @@ bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python -m benchmarks.encoding --parts speed extraction
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.head
+	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.opening
 

@@ -114,9 +114,13 @@ def build_parser() -> CommandParser:
         help="the folder to write (default: <name of the images' folder>-clusters in the current folder)",
     )  # fmt: skip
 
-    sub = add("verify", _verify, "check files and folders that pgjr wrote against their checksums")
+    sub = add("verify", _verify, "check files that pgjr wrote against their checksums, or this installation with --clip")
     sub.add_argument(
-        "paths", nargs="+", type=existing_path, metavar="PATH",
+        "--clip", nargs="?", const="ViT-B-32-quickgelu/openai", metavar="NAME",
+        help="check this installation: losses, weights, and CLIP's zero-shot accuracy beside the published one (default: %(const)s)",
+    )  # fmt: skip
+    sub.add_argument(
+        "paths", nargs="*", type=existing_path, metavar="PATH",
         help="a .safetensors file, a prior, a feature folder or a part of one, or the output of pgjr cluster",
     )  # fmt: skip
     return parser
@@ -214,9 +218,29 @@ def _cluster(options) -> None:
 
 
 def _verify(options) -> None:
+    if not options.paths and not options.clip:
+        raise PGJRError("Nothing to check: name files or folders that pgjr wrote, or check this installation with --clip.")
+    if options.clip:
+        _verify_installation(options.clip)
     for path in options.paths:
         verify_file(path)
         print(f"{path}: whole")
+
+
+def _verify_installation(clip: str) -> None:
+    """Print one line a check.
+
+    Raises:
+        PGJRError: a check failed.
+    """
+    from pgjr_lib.checks import check_installation
+
+    failed = []
+    for check in check_installation(clip):
+        print(f"{ {True: 'ok', False: 'FAILED', None: 'open'}[check.passed]:<7} {check.name}: {check.detail}", flush=True)
+        failed += [check.name] if check.passed is False else []
+    if failed:
+        raise PGJRError(f"{failed[0]} is not as it should be: install again, or fetch the weights again.")
 
 
 def verify_file(path: Path) -> None:
