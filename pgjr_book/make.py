@@ -402,10 +402,12 @@ def _fetch_prior(prior: str, optional: bool = False) -> bool:
 
 def _committed_runs(manifest: Manifest, profile: str, name: str) -> list[tuple[VariantRun, Path]]:
     """Return an experiment's runs that have a committed record, with its file; of each set, one profile's only."""
-    pairs, owners, comparable = [], {}, records.Comparable(home() / "results")
+    pairs, owners, shown, comparable = [], {}, {}, records.Comparable(home() / "results")
     for source in manifest.profiles[profile].records:
         for run in variant_runs(manifest, source, name):
             path = comparable.record(run.config)
+            if path and shown.setdefault(path, source) != source:
+                continue  # k-means on pixels, say, is the same run in every profile
             if path and owners.setdefault((run.config.dataset, run.config.split, run.series), source) == source:
                 pairs.append((run, path))
     return pairs

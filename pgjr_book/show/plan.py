@@ -1,5 +1,7 @@
 """A profile's plan and its cost as text, for the terminal."""
 
+import textwrap
+
 
 def plan_text(profile, planned, cost=None, free_bytes: int = 0) -> str:
     """Return runs, hours and disk of a profile, and what is recorded, must be fetched or is missing.
@@ -10,7 +12,7 @@ def plan_text(profile, planned, cost=None, free_bytes: int = 0) -> str:
         cost: its :class:`pgjr_book.make.Cost`; None for a profile that renders committed records.
         free_bytes: free space on the disk.
     """
-    lines = [f"profile {planned.profile}: {profile.about}", ""]
+    lines = [*textwrap.wrap(f"profile {planned.profile}: {profile.about}", 90), ""]
     if cost is None:
         for name, entry in planned.experiments.items():
             runs = entry.experiment.runs
@@ -28,7 +30,8 @@ def plan_text(profile, planned, cost=None, free_bytes: int = 0) -> str:
         f"  features: {cost.folders} folders, {cost.encodings:,} encodings, {cost.encoding_hours:.2f} hours, "
         f"up to {cost.disk_bytes / 2**30:.2f} GiB (free: {free_bytes / 2**30:.0f} GiB)",
         f"  runs: {cost.runs} different ones, {cost.recorded} of them recorded already",
-        f"  together about {cost.hours:.2f} hours, at rates of {rates} images a second {_machine(cost.card)}",
+        f"  together about {cost.hours:.2f} hours{_machine(cost.card)}",
+        f"  rates ({cost.card.source if cost.card else 'assumed'}): {rates} images a second{_scoring(cost.card)}",
     ]
     if any(row.optional for row in cost.experiments):
         lines.append("  hours and disk include the optional experiments; one whose prior cannot be fetched is left out")
@@ -39,8 +42,11 @@ def plan_text(profile, planned, cost=None, free_bytes: int = 0) -> str:
 
 
 def _machine(card) -> str:
-    """Say where the rates of a plan come from."""
+    """Name the card of a plan, and how many runs it takes side by side."""
     if card is None:
-        return "(assumed)"
-    jobs = f", {card.jobs} runs side by side" if card.jobs > 1 else ""
-    return f"and {card.scoring_s:g} s of scoring a run{jobs}, on {card.about} ({card.source})"
+        return ""
+    return f" on {card.about}{f', {card.jobs} runs side by side' if card.jobs > 1 else ''}"
+
+
+def _scoring(card) -> str:
+    return f", {card.scoring_s:g} s to score a run" if card else ""

@@ -8,6 +8,7 @@ the files that :mod:`pgjr_lib.data.readers` reads are unpacked, into a folder th
 import hashlib
 import os
 import shutil
+import sys
 import tarfile
 import time
 import zipfile
@@ -90,7 +91,8 @@ def fetch(name: str, root: Path, imagenet: Path | None = None) -> Path:
     if folder.is_dir():
         return folder
     root.mkdir(parents=True, exist_ok=True)
-    _refuse_full(root, archive)
+    free = _refuse_full(root, archive)
+    print(f"{archive.file}: {archive.size / 1e6:,.0f} MB, and {free / 1e9:,.1f} GB are free in {root}", file=sys.stderr)
     packed = root / archive.file
     _download(archive, packed)
     _unpack(archive, packed, folder)
@@ -131,8 +133,8 @@ def _archive(name: str) -> Archive:
     raise PGJRError(f"{name!r} is no known data set: fetch one of {', '.join([*ARCHIVES, *IMAGENET])}{hint}.")
 
 
-def _refuse_full(root: Path, archive: Archive) -> None:
-    """Refuse to start what would not fit; the part that is here already counts."""
+def _refuse_full(root: Path, archive: Archive) -> int:
+    """Refuse to start what would not fit; the part that is here already counts. Returns the free bytes."""
     here = sum(path.stat().st_size for path in (root / archive.file, _partial(root / archive.file)) if path.is_file())
     needed, free = archive.size - here + archive.unpacked, shutil.disk_usage(root).free
     if needed > free:
@@ -140,6 +142,7 @@ def _refuse_full(root: Path, archive: Archive) -> None:
             f"{archive.file} needs {needed / 1e9:.1f} GB on the disk of {root}, and {free / 1e9:.1f} GB are free:"
             " make room, or set PGJR_DATA to another disk."
         )
+    return free
 
 
 # ---- downloading ----

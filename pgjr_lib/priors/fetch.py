@@ -60,6 +60,8 @@ def fetch(name: str) -> dict:
         checksum = file_sha256(path)
         _refuse_changed(path, checksum, model, tag)
         record |= {"checksum": checksum, "size": path.stat().st_size, "path": os.path.abspath(path)}
+        if path.parent.parent.name == "snapshots":  # as the hub's cache is laid out
+            record["revision"] = path.parent.name
     write_json(names.fetch_record_path(model, tag), record)
     return names.resolve(name)
 

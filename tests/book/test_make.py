@@ -38,7 +38,7 @@ def test_a_plan_for_a_card_takes_its_rates_and_counts_the_scoring(capsys):
     assert h100.hours < t4.hours / 4 and t4.rates.cnn == 3000 and h100.card.jobs == 4
     assert main(["plan", "--profile", "clip-class-name", "--card", "t4", "--only", "timing"]) == 0
     out = capsys.readouterr().out
-    assert "1.5 s of scoring a run, on NVIDIA T4, Colab's free card (assumed)" in out and "convergence" not in out
+    assert "hours on NVIDIA T4, Colab's free card\n" in out and "rates (assumed): cnn 3,000" in out and "convergence" not in out
     for arguments, words in ((["--card", "t5"], "there is no card 't5': did you mean t4"),
                              (["--only", "mainn"], "there is no experiment 'mainn': did you mean main")):  # fmt: skip
         assert main(["plan", "--profile", "clip-class-name", *arguments]) == 2 and words in capsys.readouterr().err

@@ -101,3 +101,9 @@ def test_every_committed_record_is_shown_by_some_page():
     entries = make.plan("published").experiments.values()
     shown = {path for entry in entries for path in entry.paths.values()}
     assert set((make.home() / "results").glob("*.json")) == shown
+
+
+def test_a_run_that_several_profiles_share_is_shown_once():
+    for name in ("main", "landscape", "convergence"):
+        shown = make.ensure(name, "published")
+        assert len({(record["key"], record["variant"]) for record in shown}) == len(shown)

@@ -110,9 +110,10 @@ WANTED = {name: content for name, content in FILES.items() if "readme" not in na
 
 
 @pytest.mark.parametrize(("pack", "file"), [(tar_of, "toy.tar.gz"), (zip_of, "toy.zip")])
-def test_the_wanted_files_are_unpacked_and_the_archive_goes(publish, server, tmp_path, pack, file):
+def test_the_wanted_files_are_unpacked_and_the_archive_goes(publish, server, tmp_path, pack, file, capsys):
     publish(pack(FILES), file)
     folder = fetch("cifar10", tmp_path)
+    assert f"{file}: " in (told := capsys.readouterr().err) and "GB are free in" in told  # before it starts
     assert contents(folder) == WANTED and list(tmp_path.iterdir()) == [folder]
     assert fetch("cifar10", tmp_path) == folder and len(server.asked) == 1  # the second call asks nobody
 

@@ -51,7 +51,7 @@ def test_weights_in_the_hubs_cache_are_recorded_once_and_resolve_from_then_on(hu
     assert fetch(NAME) == spec
     assert spec["supervision"] == "CLIP: 400 million image-text pairs (OpenAI)"
     record = json.loads(names.fetch_record_path("ViT-B-32-quickgelu", "openai").read_text())
-    assert record["size"] == 7 and record["path"] == str(link)
+    assert record["size"] == 7 and record["path"] == str(link) and record["revision"] == "c0ffee"
     # the key is over the weights and how they are run, not over where they lie
     preprocessing = {
         "size": 224, "interpolation": "bicubic",
