@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pgjr_book import records
+from pgjr_book import make, records
 from pgjr_book.run_config import RESULTS_VERSION, RunConfig
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.config import FORMAT
