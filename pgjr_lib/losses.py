@@ -91,7 +91,7 @@ def instance_discrimination(
 
 
 def feature_decorrelation(f: Tensor, temperature: float) -> Tensor:
-    """Compute equation 10: L_F = -mean_l log softmax_l(phi_l^T Phi / tau2), the columns normalised over the batch.
+    """Compute equation 10: L_F = -mean_l log softmax_l(u_l^T U / tau2), where U has the columns of f, normalised.
 
     It discriminates the d feature columns as equation 9 discriminates instances. IDFD's paper sums over l, its code
     takes the mean, and so do we.
@@ -111,8 +111,8 @@ def feature_decorrelation(f: Tensor, temperature: float) -> Tensor:
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, but must be positive.")
     with torch.autocast(f.device.type, enabled=False):
-        phi = F.normalize(f if f.dtype == torch.float64 else f.float(), dim=0)
-        return F.cross_entropy(phi.T @ phi / temperature, torch.arange(f.shape[1], device=f.device))
+        U = F.normalize(f if f.dtype == torch.float64 else f.float(), dim=0)  # (B, d), over the batch
+        return F.cross_entropy(U.T @ U / temperature, torch.arange(f.shape[1], device=f.device))
 
 
 class MemoryBank(nn.Module):

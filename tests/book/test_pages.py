@@ -78,6 +78,21 @@ def test_twelve_equations_each_with_its_label():
     assert len(re.findall(r"^:label: eq-", text("method.md"), flags=re.M)) == 12
 
 
+def test_every_equation_is_followed_by_its_code():
+    blocks = re.findall(r"^```\{(math|literalinclude)\}", text("method.md"), flags=re.M)
+    assert blocks.count("math") == 12
+    assert all(after == "literalinclude" for before, after in zip(blocks, [*blocks[1:], ""], strict=True) if before == "math")
+
+
+def test_every_symbol_of_the_equations_is_in_the_table():
+    page = text("method.md")
+    equations, table = " ".join(re.findall(r"```\{math\}(.*?)```", page, flags=re.S)), page[page.index("| symbol |") :]
+    for symbol in set(re.findall(r"\\(?:tau|alpha|beta|mu|varphi|Phi|phi|hat [A-Z]|tilde c)", equations)):
+        assert symbol in table, symbol
+    for letter in set(re.findall(r"(?<![\\a-zA-Z{])([A-Zbcfgnsuvw])(?![a-zA-Z])", equations)):
+        assert re.search(rf"(?<![a-zA-Z\\]){letter}(?![a-zA-Z])", table), letter
+
+
 def test_every_theorem_names_a_test_that_exists():
     named = re.findall(r"^Test: `(\w+)`", text("linear-jigsaw.md"), flags=re.M)
     body = ast.parse((ROOT / "tests" / "test_theorems.py").read_text()).body
