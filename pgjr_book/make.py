@@ -342,7 +342,8 @@ def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
     """Return the records of an experiment: read where they exist, computed where they do not.
 
     A profile that renders committed records computes nothing. A run without a committed record is left out, and a set
-    that several of its profiles ran is shown as the first of them ran it.
+    that several of its profiles ran is shown as the first of them ran it. A profile that shows others ``also`` has their
+    committed records before its own.
 
     Returns:
         The records in the manifest's order, each with its ``variant`` (the id), ``label``, ``panel`` and ``value``.
@@ -351,19 +352,50 @@ def ensure(name: str, profile: str, root: Path | None = None) -> list[dict]:
         PGJRError: no such profile or experiment, or as :func:`run`.
     """
     manifest = load_manifest()
-    experiment = manifests.experiment(manifest, profile, name)
-    if manifest.profiles[profile].records:
-        return [run.described(records.read_record(path)) for run, path in _committed_runs(manifest, profile, name)]
+    experiment, settings = manifests.experiment(manifest, profile, name), manifest.profiles[profile]
+    rows = [run.described(records.read_record(path)) for run, path in _committed_runs(manifest, profile, name)]
+    if settings.records:
+        return rows
     priors = {run.config.prior for run in experiment.runs if run.config.features()}
     if experiment.optional and not all(map(at_hand, priors)):  # as plan decides; make book has tried to fetch them
-        return []
-    root, rows = root or build_root(profile), []
+        return rows
+    root = root or build_root(profile)
     for variant in experiment.runs:
         path = records.record_path(variant.config, root)
         if not path.exists():
             run(variant.config, root, alone=experiment.timed)
-        rows.append(variant.described(records.read_record(path)))
+        rows.append(variant.described(records.read_record(path), settings.made_here or variant.series))
     return rows
+
+
+def to_reproduce(profile: str) -> list[tuple[VariantRun, Path]]:
+    """Return the runs of a profile that are committed, with their files. Runs that several experiments show count once.
+
+    Raises:
+        PGJRError: no such profile, or a file in ``results/`` that is no record.
+    """
+    manifest, comparable, found = load_manifest(), records.Comparable(home() / "results"), {}
+    known(manifest.profiles, profile, "profile")
+    for name in manifest.experiments:
+        for variant in variant_runs(manifest, profile, name):
+            if committed := comparable.record(variant.config):
+                found.setdefault(committed, variant)
+    return [(variant, path) for path, variant in found.items()]
+
+
+def reproductions(profile: str, root: Path | None = None) -> list[tuple[dict, dict]]:
+    """Return each committed run of a profile that was computed here too: (this machine's record, the committed one).
+
+    Raises:
+        PGJRError: as :func:`to_reproduce`.
+    """
+    if known(load_manifest().profiles, profile, "profile").records:
+        return []
+    root, pairs = root or build_root(profile), []
+    for variant, committed in to_reproduce(profile):
+        if (here := records.record_path(variant.config, root)).exists():
+            pairs.append((variant.described(records.read_record(here)), records.read_record(committed)))
+    return pairs
 
 
 def records_for(notebook: str, profile: str) -> dict[str, list[dict]]:
@@ -379,6 +411,8 @@ def profile_records(profile: str, without: tuple[str, ...] = ()) -> list[dict]:
     """Return every record that a profile's book shows, apart from those that only the experiments ``without`` show."""
     entries = plan(profile).experiments
     paths = {path for name, entry in entries.items() if name not in without for path in entry.paths.values()}
+    manifest = load_manifest()
+    paths |= {path for name in entries if name not in without for _, path in _committed_runs(manifest, profile, name)}
     return [records.read_record(path) for path in sorted(paths) if path.exists()]
 
 
@@ -401,9 +435,10 @@ def _fetch_prior(prior: str, optional: bool = False) -> bool:
 
 
 def _committed_runs(manifest: Manifest, profile: str, name: str) -> list[tuple[VariantRun, Path]]:
-    """Return an experiment's runs that have a committed record, with its file; of each set, one profile's only."""
+    """Return the runs of the profiles shown that have a committed record, with its file; of each set, one profile's only."""
     pairs, owners, shown, comparable = [], {}, {}, records.Comparable(home() / "results")
-    for source in manifest.profiles[profile].records:
+    settings = manifest.profiles[profile]
+    for source in (*settings.records, *settings.also):
         for run in variant_runs(manifest, source, name):
             path = comparable.record(run.config)
             if path and shown.setdefault(path, source) != source:

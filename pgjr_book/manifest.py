@@ -61,7 +61,8 @@ class Profile(Strict):
 
     ``priors`` names those of the manifest's priors that its experiments compare. A profile ``like`` another is that one
     with one other prior, without the sets whose labels this prior saw. Pages name the ``series`` beside every set. A profile
-    that ``needs_gpu`` runs on a processor only where that is asked for.
+    that ``needs_gpu`` runs on a processor only where that is asked for. Beside its own runs a profile shows the committed records of
+    others, ``also``; its own then carry the words ``made_here`` in the place of a series.
     """
 
     about: str
@@ -69,6 +70,8 @@ class Profile(Strict):
     prior: str | None = None
     series: str = ""
     needs_gpu: bool = False
+    also: list[str] = []
+    made_here: str = ""
     sets: dict[str, SetChoice] = {}
     seeds: dict[Literal["head", "cnn"], int] = {}
     priors: list[str] = []
@@ -143,10 +146,10 @@ class VariantRun:
     config: RunConfig
     series: str = ""
 
-    def described(self, record: dict) -> dict:
-        """Return ``record`` with the variant's id, label, panel and value, and the series."""
+    def described(self, record: dict, series: str | None = None) -> dict:
+        """Return ``record`` with the variant's id, label, panel and value, and the profile's series or another."""
         return {**record, "variant": self.variant, "label": self.label, "panel": self.panel, "value": self.value,
-                "series": self.series}  # fmt: skip
+                "series": self.series if series is None else series}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -185,8 +188,8 @@ def load_manifest(path: Path | None = None) -> Manifest:
     for name, profile in manifest.profiles.items():
         for prior in profile.priors:
             known(manifest.priors, prior, "prior", f"{path.name}: profiles.{name}.priors: ")
-        place = f"{path.name}: profiles.{name}.records: "
-        for source in profile.records:
+        place = f"{path.name}: profiles.{name}: "
+        for source in (*profile.records, *profile.also):
             if known(manifest.profiles, source, "profile", place).records:
                 raise PGJRError(f"{place}{source} renders records itself: name a profile that trains.")
     for notebook, names in manifest.notebooks.items():

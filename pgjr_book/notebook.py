@@ -24,6 +24,7 @@ NAMES = {  # name -> the module that has it, and its name there; without one it 
     "provenance": ("pgjr_book.show.provenance_box", "provenance_box"),
     "records_for": ("pgjr_book.make", "records_for"),
     "render": ("pgjr_book.show.render", None),
+    "reproductions": ("pgjr_book.make", "reproductions"),
     "rules_text": ("pgjr_book.show.provenance_box", "rules_text"),
     "sentences": ("pgjr_book.show.sentences", None),
     "sets": ("pgjr_book.show.sets", None),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pgjr_book import ledger as ledgers
 from pgjr_book import scored, verdicts
-from pgjr_book.run_config import RunConfig
+from pgjr_book.run_config import CNNS, EXTRAS, RunConfig
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped
 from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, compared, evidence, place, verdict
@@ -387,6 +387,36 @@ def baselines(records: list[dict]) -> pd.DataFrame:
     frame = pd.DataFrame(rows).assign(place=lambda table: table["set"].map(places))
     frame = frame.sort_values(["place", "prior", "NMI"], ascending=[True, True, False], ignore_index=True)
     return frame.drop(columns=["place", "prior"])
+
+
+AGREE = {"cnn": 5.0, "head": 1.0}  # NMI points by which runs of one seed on two machines may differ (the protocol page says why)
+
+
+def reproduced(pairs: list[tuple[dict, dict]]) -> pd.DataFrame:
+    """Tabulate runs of this machine beside the committed runs of the same configuration and seed.
+
+    Args:
+        pairs: (this machine's record, the committed one), as ``make.reproductions`` returns them.
+
+    Returns:
+        One row a set and configuration: mean NMI of both, the largest difference between two runs of one seed, the tolerance,
+        and whether it holds.
+    """
+    rows = []
+    for (where, _), group in grouped(pairs, lambda pair: (scored.scored_set(pair[0]), _without_seed(pair[0]))).items():
+        here, committed = ([scored.score(pair[side]) for pair in group] for side in (0, 1))
+        largest = float(np.abs(np.subtract(here, committed)).max())
+        tolerance = AGREE["cnn" if group[0][0]["config"]["method"] in CNNS else "head"]
+        rows.append({
+            "set": where, "method": method_name(group[0][0]), "NMI committed": float(np.mean(committed)),
+            "NMI here": float(np.mean(here)), "largest difference": largest, "tolerance": tolerance,
+            "agrees": "✓" if largest <= tolerance else "no", "seeds": len(group),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _without_seed(record: dict) -> str:
+    return RunConfig.model_validate({**record["config"], "seed": 0, **dict.fromkeys(EXTRAS, 0)}).identity()
 
 
 def hours(experiments: verdicts.Records, items: dict[str, str]) -> pd.DataFrame:

@@ -480,3 +480,28 @@ def test_runs_in_shards_are_not_alone(manifest, monkeypatch):
     for shard in ("0/1", "0/2"):
         assert main(["run", "--profile", "embedded", "--only", "distributions", "--shard", shard]) == 0
     assert set(seen[:3]) == {True} and seen[3:] and set(seen[3:]) == {False}
+
+
+def test_a_profile_shows_others_beside_its_own_and_holds_its_runs_against_the_committed(manifest, tmp_path):
+    head = {"method": "pgjr", "prior": "class-name", "views": 0, "epochs": 1, "map": "embedding", "n": 2, "g": 2, "kmeans_seeds": 1}
+
+    def edit(raw):
+        raw["experiments"] = {"one": {"item": "a", "title": "a", "variants": {"v": {"label": "V", "run": head}}}}
+        raw["notebooks"], raw["methods"], raw["priors"] = {}, {}, {}
+        raw["profiles"] = {name: {"about": "x", "sets": {"digits": {"split": "all", "limit": limit}}, "seeds": {"head": 1}}
+                           for name, limit in (("embedded", 60), ("local", 80))}  # fmt: skip
+        raw["profiles"]["embedded"] |= {"also": ["local"], "made_here": "just now"}
+        raw["profiles"]["published"] = {"about": "x", "records": ["local", "embedded"]}
+
+    manifest(edit)
+    for profile in ("local", "embedded"):  # committed by somebody
+        make.run_missing(profile)
+        for path in (make.build_root(profile) / "runs").glob("*.json"):
+            (tmp_path / "results").mkdir(exist_ok=True)
+            (tmp_path / "results" / path.name).write_text(path.read_text())
+    rows = make.ensure("one", "embedded")
+    assert [(row["config"]["limit"], row["series"]) for row in rows] == [(80, ""), (60, "just now")]
+    assert {row["config"]["limit"] for row in make.profile_records("embedded")} == {60, 80}
+    ((here, committed),) = make.reproductions("embedded")
+    assert here["key"] == committed["key"] and here["config"]["limit"] == 60 and make.reproductions("published") == []
+    assert [path.name for _, path in make.to_reproduce("embedded")] == [f"{here['key']}.json"]

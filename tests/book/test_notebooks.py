@@ -74,7 +74,8 @@ def test_it_reads_its_own_records_and_only_those_that_the_manifest_names(noteboo
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     reads = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "records_for"]
     expected = load_manifest().reads(name)
-    assert len(reads) == bool(expected)
+    pairs = "reproductions(profile)" in source  # the page that holds this machine's runs against the committed ones
+    assert len(reads) == (bool(expected) and not pairs)
     for call in reads:
         assert [ast.unparse(argument) for argument in call.args] == [f"'{name}'", "profile"]
     assert not re.search(r"\b(make|ensure|train|extract)\b", source)

@@ -171,6 +171,17 @@ def test_baselines_have_their_own_assignment_beside_kmeans(synthetic):
     assert np.isnan(table["own NMI"][0]) and tables.baselines([]).empty
 
 
+def test_runs_of_this_machine_stand_beside_the_committed_ones(synthetic):
+    def pair(method, seed, here, committed):
+        return tuple(synthetic.record(method, seed, nmi, label=method.upper()) for nmi in (here, committed))
+
+    pairs = [pair("pgjr", 100, 50.2, 50), pair("pgjr", 101, 52, 52), pair("gjr", 100, 44, 40), pair("prior", 100, 30, 32)]
+    table = tables.reproduced(pairs).set_index("method")
+    assert list(table["agrees"]) == ["✓", "✓", "no"] and list(table["seeds"]) == [2, 1, 1]
+    assert table.loc["PGJR", "NMI here"] == pytest.approx(51.1) and table.loc["PGJR", "largest difference"] == pytest.approx(0.2)
+    assert tables.reproduced([]).empty
+
+
 def test_hours_count_each_run_once(synthetic):
     first, second = synthetic.record("gjr", 0, 40), synthetic.record("pgjr", 0, 40)
     second = {**second, "provenance": {"device": "a GPU", "host_cpu": "x"}, "timings": {"total_s": 3599.0}}
