@@ -54,11 +54,34 @@ def welch_interval(first, second, level: float = LEVEL) -> Interval:
     a, b = (np.asarray(values, dtype=float) for values in (first, second))
     if min(len(a), len(b)) < 2:
         raise ValueError(f"an interval needs at least two values on each side, got {len(a)} and {len(b)}.")
-    parts = [values.var(ddof=1) / len(values) for values in (a, b)]
+    return _welch(*(Moments(float(values.mean()), float(values.std(ddof=1)), len(values)) for values in (a, b)), level)
+
+
+class Moments(NamedTuple):
+    """What a table keeps of some values: their mean, standard deviation and number."""
+
+    mean: float
+    sd: float
+    count: int
+
+
+def apart(first: Moments, second: Moments, level: float = LEVEL) -> bool:
+    """Say whether Welch's interval of the difference of two means leaves zero out.
+
+    Without two values on each side nothing but the means can tell, so any difference counts.
+    """
+    if min(first.count, second.count) < 2:
+        return first.mean != second.mean
+    _, low, high = _welch(first, second, level)
+    return low > 0 or high < 0
+
+
+def _welch(first: Moments, second: Moments, level: float) -> Interval:
+    parts = [side.sd**2 / side.count for side in (first, second)]
     total = sum(parts)
-    weights = sum(part**2 / (len(values) - 1) for part, values in zip(parts, (a, b), strict=True))
-    freedom = total**2 / weights if weights else len(a) + len(b) - 2
-    return _student(float(a.mean() - b.mean()), float(np.sqrt(total)), freedom, level)
+    weights = sum(part**2 / (side.count - 1) for part, side in zip(parts, (first, second), strict=True))
+    freedom = total**2 / weights if weights else first.count + second.count - 2
+    return _student(first.mean - second.mean, float(np.sqrt(total)), freedom, level)
 
 
 def outcome(interval: Callable[[float], Interval], margin: float) -> Outcome:

@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
+from markupsafe import Markup
 
 from pgjr_book.scored import ScoredSet
 from pgjr_book.show import numbers
 from pgjr_book.show.sets import explained, marked, set_name
-from pgjr_book.show.tables import AGAINST
+from pgjr_book.show.tables import AGAINST, ALSO_SCORED
+from pgjr_book.show.templates import fill
+from pgjr_book.stats import Moments, apart
 
 Write = Callable[[object], str]
 NOT_RUN = "<p><em>Not run: this profile has no record for this table.</em></p>"
 NBSP = "\u00a0"
+SCORES = ("NMI", "ACC", "ARI")
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,62 @@ def csv(frame: pd.DataFrame) -> str:
 
 
 def table(frame: pd.DataFrame, name: str) -> str:
-    """Return a frame as an HTML table with its marks explained and a link to its CSV; "not run" where it is empty."""
+    """Return a frame as an HTML table with its marks explained and a link to its CSV; "not run" where it is empty.
+
+    Rows of one set stand in a block under its name, if most sets have several. In every block the best scores are bold.
+    """
     if frame.empty:
         return NOT_RUN
-    body = display(frame).to_html(index=False, escape=True, border=0, classes="table")
-    return f"{body}{marks(frame)}<p>{csv_link(csv(frame), name)}</p>"
+    best, groups = best_scores(frame), _groups(frame)
+    blocks, blocked = _blocks(frame)
+    shown = display(frame).drop(columns=["set"] if blocked else [])
+    numeric = {column: pd.api.types.is_numeric_dtype(frame[groups[column][0]]) for column in shown}
+    cells = [
+        [{"text": row[column], "number": numeric[column], "sort": _sort_key(frame, groups[column][0], position),
+          "best": (position, column) in best} for column in shown]
+        for position, row in enumerate(shown.to_dict("records"))
+    ]  # fmt: skip
+    return fill(
+        "table.html",
+        columns=[{"name": column, "number": numeric[column]} for column in shown],
+        blocks=[{"title": title, "rows": [cells[i] for i in rows]} for title, rows in blocks],
+        bold=bool(best), marks=Markup(marks(frame)), link=Markup(csv_link(csv(frame), name)),
+    )  # fmt: skip
+
+
+def best_scores(frame: pd.DataFrame) -> set[tuple[int, str]]:
+    """Return the places (row, column) of the highest scores of each set, and of those that a 95 % interval does not tell from it.
+
+    Only tables of scores over seeds have any. Other features of a run, which stand below it, do not compete.
+    """
+    found: set[tuple[int, str]] = set()
+    if not {"set", "seeds"} <= set(frame):
+        return found
+    competing = ~frame.get("variant", pd.Series("", index=frame.index)).isin(list(ALSO_SCORED.values()))
+    for _, rows in frame[competing].groupby("set", sort=False):
+        for metric in (metric for metric in SCORES if metric in rows and len(rows) > 1):
+            moments = [Moments(*values) for values in rows[[metric, f"{metric} sd", "seeds"]].itertuples(index=False)]
+            top = max(moments, key=lambda m: m.mean)
+            found |= {(frame.index.get_loc(i), metric) for i, m in zip(rows.index, moments, strict=True) if not apart(top, m)}
+    return found
+
+
+def _blocks(frame: pd.DataFrame) -> tuple[list[tuple[str, list[int]]], bool]:
+    """Return (title, rows) of the blocks of a table, and whether it has any: sets stand alone where most have one row."""
+    if "set" not in frame or not all(isinstance(where, ScoredSet) for where in frame["set"]):
+        return [("", list(range(len(frame))))], False
+    blocks: dict[ScoredSet, list[int]] = {}
+    for position, where in enumerate(frame["set"]):
+        blocks.setdefault(where, []).append(position)
+    if 2 * len(blocks) > len(frame):
+        return [("", list(range(len(frame))))], False
+    return [(marked(where), rows) for where, rows in blocks.items()], True
+
+
+def _sort_key(frame: pd.DataFrame, column: str, position: int) -> float | None:
+    """Return the number by which a cell sorts; None where it sorts by its words, or holds no number."""
+    value = frame[column].tolist()[position]
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and not pd.isna(value) else None
 
 
 def marks(frame: pd.DataFrame) -> str:

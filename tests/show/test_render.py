@@ -188,3 +188,31 @@ def test_what_earlier_code_made_is_marked_explained_and_stands_apart(records):
     assert "made by earlier code" not in render.table(tables.components(records), "new")
     for here in verdicts.pairs(mixed, "gjr", "idfd").values():
         assert all(a["results_version"] == b["results_version"] for a, b in here)
+
+
+# ---- blocks, bold scores, sorting ----
+
+
+def test_the_best_of_a_block_is_bold_with_its_ties(synthetic):
+    rows = [("a", 40, STL10), ("b", 40.1, STL10), ("c", 30, STL10), ("a", 20, CIFAR10), ("b", 25, CIFAR10)]
+    frame = pd.DataFrame([{"set": where, "variant": v, "NMI": nmi, "NMI sd": 0.3, "seeds": 5} for v, nmi, where in rows])
+    assert render.best_scores(frame) == {(0, "NMI"), (1, "NMI"), (4, "NMI")}
+    page = render.table(frame, "x")
+    assert page.count("<strong>") == 3 and "Bold: the best" in page and page.count('class="block"') == 2
+    assert page.index("STL-10") < page.index("CIFAR-10") and "<button type=\"button\">set</button>" not in page
+    single = frame.assign(seeds=1, **{"NMI sd": np.nan})
+    assert render.best_scores(single) == {(1, "NMI"), (4, "NMI")}  # nothing tells how far one run may be off
+    also = frame.assign(variant=["a", "the same, memory bank", "c", "a", "b"])
+    assert (1, "NMI") not in render.best_scores(also)
+
+
+def test_a_table_with_a_row_a_set_has_no_blocks():
+    frame = pd.DataFrame({"set": [STL10, CIFAR10], "NMI": [1.0, 2.0]})
+    page = render.table(frame, "x")
+    assert 'class="block"' not in page and "STL-10" in page and "<strong>" not in page
+
+
+def test_cells_carry_the_number_they_sort_by():
+    frame = pd.DataFrame({"set": [STL10] * 2, "variant": ["<b>", "c"], "NMI": [10.04, 9.0], "NMI sd": [0.5, np.nan]})
+    page = render.table(frame, "x")
+    assert 'data-sort="10.04"' in page and "&lt;b&gt;" in page and "<b>" not in page
