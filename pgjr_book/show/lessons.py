@@ -109,18 +109,22 @@ def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | N
     gains = [cell for cell in finding.cells if cell.outcome == "gain"]
     if not gains:
         return None
-    planned, details, explained = verdicts.attributions(column, CONTROLS), [], 0
+    planned, details, explained, unsettled = verdicts.attributions(column, CONTROLS), [], 0, 0
     for gain in gains:
         cells = {control: verdicts.cell(records, c) for comparison, control, c in planned if comparison == gain.comparison}
         as_well = [CONTROLS[name] for name, cell in cells.items() if cell.outcome in ("equivalent", "harm")]
         open_ = [CONTROLS[name] for name, cell in cells.items() if cell.runs and cell.outcome in ("open", None)]
         explained += bool(as_well)
+        unsettled += bool(open_) and not as_well
         parts = [f"{_join(as_well)} {'does' if len(as_well) == 1 else 'do'} as well"] if as_well else []
         parts += [f"the comparison with {_join(open_)} is open"] if open_ else []
         details.append(f"{_where(2, gain)} {', and '.join(parts) or 'every control is worse'}")
-    lead = "a control explains every gain" if explained == len(gains) else (
-        f"a control explains {explained} of {len(gains)} gains" if explained else "no control explains a gain"
-    )  # fmt: skip
+    if explained == len(gains):
+        lead = "a control explains every gain"
+    elif unsettled:
+        lead = "whether a control explains every gain is open"
+    else:
+        lead = f"a control explains {explained} of {len(gains)} gains" if explained else "no control explains a gain"
     return Lesson(lead, "; ".join(details))
 
 

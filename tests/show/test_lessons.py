@@ -33,6 +33,7 @@ def test_a_gain_without_an_equal_control_is_said(everything):
     few = [r for r in everything["attribution"] if r["variant"] != "blur" or r["config"]["seed"] < 103]
     *_, controls = lessons({**worse, "attribution": few})
     assert "the comparison with a blur without blocks is open" in controls.sentence
+    assert controls.lead == "whether a control explains every gain is open"
 
 
 def test_claims_4_and_5_name_winners_and_forms_of_the_jigsaw(synthetic):

@@ -124,7 +124,8 @@ def differences(paired: pd.DataFrame):
 def forest(effects: pd.DataFrame):
     """Draw what variants add to their method without jigsaw (``tables.effects``), a panel a set, one line a variant.
 
-    Zero is dotted. The grey bands are the margins within which an effect counts as none. Colours are methods.
+    Zero is dotted. The grey bands are the margins within which an effect counts as none. Colours are methods. Fewer than three
+    runs have no interval.
     """
     sets = list(effects.groupby("set", sort=False))
     counts = [len(rows) for _, rows in sets]
@@ -135,7 +136,8 @@ def forest(effects: pd.DataFrame):
         for position, row in enumerate(rows.to_dict("records")):
             ax.fill_betweenx((-position - 0.5, -position + 0.5), -row["margin"], row["margin"], color="#e6e6e6", lw=0)
             ends, colour = (row["95 % interval low"], row["95 % interval high"]), colours[row["prior"]]
-            ax.plot(ends, (-position, -position), color=colour, lw=2)
+            if row["runs"] > 2:  # the interval of two runs is wider than any page
+                ax.plot(ends, (-position, -position), color=colour, lw=2)
             ax.plot(row["NMI difference"], -position, "o", color=colour, ms=5)
         ax.axvline(0, color="#666666", lw=1, ls=":")
         ax.set(yticks=[-position for position in range(len(rows))], yticklabels=rows["comparison"])
@@ -301,7 +303,7 @@ def story(experiments: dict[str, list[dict]]):
     Args:
         experiments: the records of ``convergence``, ``timing``, ``main``, ``attribution`` and ``heads``.
     """
-    figure, axes = plt.subplot_mosaic([["fast", "level"], ["gain", "gain"]], figsize=(7.2, 5.2), layout="constrained")
+    figure, axes = plt.subplot_mosaic([["fast", "level"], ["gain", "gain"]], figsize=(7.6, 6.2), layout="constrained")
     _how_fast(axes["fast"], _photographs(experiments["convergence"]), experiments["timing"])
     _how_far(axes["level"], _photographs(experiments["main"]))
     finding = ledgers.ledger(experiments)[1].evidence
@@ -321,7 +323,8 @@ def _photographs(records: list[dict]) -> list[dict]:
 
 
 def _how_fast(ax, curves: list[dict], timing: list[dict]) -> None:
-    first, clocks = scored_set(curves[0]) if curves else None, _clocks(timing)
+    first = scored_set(curves[0]) if curves else None
+    clocks = _clocks([record for record in timing if scored_set(record) == first])
     for number, (variant, group) in enumerate(by_variant([r for r in curves if scored_set(r) == first]).items()):
         if clock := clocks.get(variant):
             epochs, points = _curve(group, "nmi")
@@ -330,22 +333,22 @@ def _how_fast(ax, curves: list[dict], timing: list[dict]) -> None:
     ax.set(title=f"How fast, on {name}", ylabel="NMI, points")
     _seconds(ax, "seconds, encoding included")
     if ax.lines:
-        ax.legend(fontsize=8)
+        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.45, -0.2), handlelength=1.5)
 
 
 def _how_far(ax, components: list[dict]) -> None:
-    groups = by_set_and_variant(components)
-    labels = {variant: group[0]["label"] for variant, group in by_variant(components).items()}
+    newest = [record for record in components if not scored_set(record).earlier] or components
+    groups = by_set_and_variant(newest)
+    labels = {variant: group[0]["label"] for variant, group in by_variant(newest).items()}
     variants = [variant for variant in MAIN_VARIANTS if variant in labels]
-    for number, where in enumerate(by_set(components)):
+    for number, where in enumerate(by_set(newest)):
         means = _means(groups, where, variants)
         style = {"marker": MARKERS[number % len(MARKERS)], "color": PALETTE[number % len(PALETTE)], "ls": ""}
         ax.plot(list(means.values()), [-variants.index(variant) for variant in means], **style, label=set_name(where))
     yticks, yticklabels = [-position for position in range(len(variants))], [labels[variant] for variant in variants]
     ax.set(title="How far", xlabel="NMI, points", yticks=yticks, yticklabels=yticklabels)
-    columns = len(by_set(components))
-    if columns:
-        ax.legend(ncols=columns, loc="upper center", bbox_to_anchor=(0.3, -0.25), columnspacing=1, handletextpad=0.2)
+    if by_set(newest):
+        ax.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.3, -0.2), columnspacing=1, handletextpad=0.2)
 
 
 def _means(groups: dict, where: ScoredSet, variants: list[str]) -> dict[str, float]:
