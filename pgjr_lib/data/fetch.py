@@ -8,6 +8,7 @@ the files that :mod:`pgjr_lib.data.readers` reads are unpacked, into a folder th
 import hashlib
 import os
 import shutil
+import socket
 import sys
 import tarfile
 import time
@@ -63,6 +64,7 @@ class Archive:
 
 _TABLE = Path(__file__).with_name("archives.json")  # facts of others, so they are data
 ARCHIVES = {name: Archive(**{**facts, "wanted": tuple(facts["wanted"])}) for name, facts in read_json(_TABLE).items()}
+ALIASES = {"cifar100": "cifar20"}  # CIFAR-100, which the protocol scores by its superclasses
 IMAGENET = tuple(name for name, info in SETS.items() if "imagenet/train" in info.layouts)  # sets of classes of ImageNet
 
 
@@ -70,7 +72,7 @@ def fetch(name: str, root: Path, imagenet: Path | None = None) -> Path:
     """Bring a set to the data root; a set that is there already is left alone.
 
     Args:
-        name: a key of ``SETS``.
+        name: a key of ``SETS``, or ``cifar100``.
         root: the data root.
         imagenet: ImageNet on this machine, for its subsets: a folder of class folders, a folder with ``train/`` and
             ``val/`` of them, or the official archive of the training images.
@@ -82,6 +84,7 @@ def fetch(name: str, root: Path, imagenet: Path | None = None) -> Path:
         PGJRError: an unknown set, one that cannot be fetched, no address that answers, a wrong checksum, an archive with
             members outside its folder, or too little space.
     """
+    name = ALIASES.get(name, name)
     if name in IMAGENET:
         from pgjr_lib.data.imagenet import lay_out
 
@@ -187,8 +190,9 @@ def _download_from(address: str, archive: Archive, partial: Path) -> None:
             _append(address, archive, partial)
         except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
-            if isinstance(error, HTTPError) and 400 <= error.code < 500 and error.code != 429:
-                break  # asking again would give the same answer
+            refused = isinstance(error, HTTPError) and 400 <= error.code < 500 and error.code != 429
+            if refused or isinstance(getattr(error, "reason", None), socket.gaierror):
+                break  # asking again would give the same answer, or find no network either
             continue
         if partial.stat().st_size >= archive.size:
             if _md5(partial) == archive.md5:

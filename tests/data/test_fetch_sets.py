@@ -174,6 +174,14 @@ def test_no_server_is_one_sentence(publish, server, tmp_path, monkeypatch, capsy
     assert error.startswith("error: toy.tar.gz could not be fetched (127.0.0.1:") and "check the network" in error
 
 
+def test_a_name_that_nobody_knows_is_given_up_at_once(publish, tmp_path, monkeypatch):
+    archive = publish(tar_of(FILES))
+    monkeypatch.setitem(ARCHIVES, "cifar20", Archive("http://nobody.invalid/x.zip", archive.md5, 1, 1, "toy", ("train",)))
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: pytest.fail("waited"))
+    with pytest.raises(PGJRError, match="x.zip could not be fetched .nobody.invalid: "):
+        fetch("cifar100", tmp_path)
+
+
 def test_a_silent_server_is_given_up(publish, tmp_path, monkeypatch):
     import socket
 

@@ -1,0 +1,33 @@
+"""What makes reading comfortable works in a browser, without a network: previews on hover, and figures that open large."""
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parents[2]
+BOOKS = [path for name in ("embedded", "published") if (path := HERE / "build" / name / "html").is_dir()]
+
+pytestmark = pytest.mark.skipif(not BOOKS, reason="no book is built: make book")
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.parent.name)
+def test_an_equation_is_previewed_where_it_is_named(visit, book):
+    page = visit(book / "book" / "linear-jigsaw.html")
+    page.wait_for_function("document.querySelector('article mjx-container')")
+    link = page.locator("article a.reference[href*='eq-regression']").first
+    link.scroll_into_view_if_needed()
+    link.hover()
+    page.wait_for_selector(".tippy-box mjx-container", timeout=10_000)
+    assert page.trouble == []
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.parent.name)
+def test_a_figure_opens_large_and_closes(visit, book):
+    page = visit(book / "notebooks" / "figure-1.html")
+    page.locator("article .cell_output img").first.click()
+    width = page.evaluate("document.querySelector('dialog.zoom img').getBoundingClientRect().width")
+    assert width > 0.5 * page.viewport_size["width"]
+    assert page.evaluate("document.querySelector('dialog.zoom a').download").endswith(".png")
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('dialog.zoom')")
+    assert page.trouble == []
