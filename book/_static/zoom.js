@@ -11,6 +11,7 @@ document.addEventListener("click", (event) => {
   Object.assign(close, { type: "button", textContent: "close" });
   dialog.append(large, save, close);
   dialog.addEventListener("click", (inside) => inside.target !== save && dialog.close());
+  dialog.addEventListener("keydown", (key) => key.key === "Escape" && dialog.close()); // the theme keeps Escape for its search
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
