@@ -1,13 +1,12 @@
 """Numbers of the literature beside ours: each with its source, its split and how far it can be trusted."""
 
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 from markupsafe import Markup
 
 from pgjr_book.scored import ScoredSet, score, scored_set
-from pgjr_book.show.groups import by_set, by_set_and_variant
+from pgjr_book.show.groups import by_set_and_variant, grouped
 from pgjr_book.show.sets import EARLIER, explained, mark, title
 from pgjr_book.show.tables import METRICS, mean_sd
 from pgjr_book.show.templates import fill
@@ -64,29 +63,30 @@ def rivals(published: pd.DataFrame) -> list[Published]:
 
 
 def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame) -> str:
-    """Return Table 2 as HTML: one row a method, three columns a set; ours first, then the paper's, then others'.
+    """Return Table 2 as HTML: one table a set, with our rows first, then the paper's, then the literature's, the highest NMI first.
 
-    A method of the literature opens to its source, split and grade; weakly sourced rows are folded away below.
+    A method of the literature opens to its source, grade and backbone. Weakly sourced rows are folded away below, and so are the
+    sets that we have not run.
     """
     own = {record["config"]["dataset"] for record in records}
     datasets = sorted(own, key=lambda name: (name not in PAPER_SETS, name))
     datasets += [name for name in PAPER_SETS if name not in own]
     folded, upper = published["grade"].str.startswith(FOLDED), published["method"].str.startswith(UPPER_LINE)
-    from_paper = _literature_rows(paper)
-    groups = [
-        ("this book", _own_rows(records)),
-        ("the paper" if from_paper else "the paper: not printed here: its full text was not consulted", from_paper),
-        ("literature", _literature_rows(published[~folded & ~upper])),
-        (UPPER_LINE_TITLE, _literature_rows(published[~folded & upper])),
-    ]
+    paper_title = "the paper" if len(paper) else "the paper: not printed here: its full text was not consulted"
+    sets = []
+    for name in datasets:
+        rows = {title: _literature_rows(table[table["dataset"] == name]) for title, table in (
+            (paper_title, paper), ("literature", published[~folded & ~upper]), (UPPER_LINE_TITLE, published[~folded & upper]),
+            ("folded", published[folded]))}  # fmt: skip
+        weak = rows.pop("folded")
+        sets.append({
+            "name": f"{title(name)} {_signs(records, name)}".rstrip(), "open": name in own,
+            "groups": [("this book", _own_rows(records, name)), *rows.items()], "folded": weak,
+        })  # fmt: skip
     return fill(
         "literature.html",
-        heads=[{"name": f"{title(name)} {_signs(records, name)}".rstrip(), "ours": _used(records, name)} for name in datasets],
-        datasets=datasets,
+        sets=sets,
         metrics=[metric.upper() for metric in METRICS],
-        groups=groups,
-        folded=[("aggregators and user reports", _literature_rows(published[folded]))],
-        folded_numbers=int(folded.sum()),
         marks=Markup(explained({*map(scored_set, records), *(ScoredSet(name, "all") for name in datasets)})),
     )
 
@@ -110,22 +110,16 @@ def comparison(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def _own_rows(records: list[dict]) -> list[dict]:
-    """Return our rows: label, and for each data set means and standard deviations of the scores, or that it is refused."""
-    splits = Counter(where.dataset for where in by_set(records))
-    by_label: dict[str, dict[str, list[dict]]] = {}
-    for record in records:
-        config = record["config"]
-        several = splits[config["dataset"]] > 1
-        label = f"{record['label']}, {config['split']} split" if several else record["label"]
-        by_label.setdefault(label, {}).setdefault(config["dataset"], []).append(record)
+def _own_rows(records: list[dict], dataset: str) -> list[dict]:
+    """Return our rows on a set, one a method and split; a method whose prior saw the labels has a row that says so."""
     rows = []
-    for label, runs in by_label.items():
-        priors = {record["config"]["prior"] for group in runs.values() for record in group}
-        refused = {name: {"refused": True} for name, info in SETS.items() if priors & set(info.seen_by)}
-        cells = refused | {name: _own_cell(group) for name, group in runs.items()}
-        rows.append({"label": label, "details": [], "cells": cells})
-    return rows
+    for (_, label), group in grouped(records, lambda r: (scored_set(r), r["label"])).items():
+        if group[0]["config"]["dataset"] == dataset:
+            data = group[0]["data"]
+            rows.append({"label": label, "details": [], "cell": _own_cell(group), "images": f"{data['split']}, {data['count']:,}"})
+    seen_by = SETS[dataset].seen_by if dataset in SETS else ()
+    refused = dict.fromkeys(record["label"] for record in records if record["config"]["prior"] in seen_by)
+    return rows + [{"label": label, "details": [], "cell": {"refused": True}, "images": ""} for label in refused]
 
 
 def _own_cell(group: list[dict]) -> dict:
@@ -135,24 +129,14 @@ def _own_cell(group: list[dict]) -> dict:
 
 
 def _literature_rows(table: pd.DataFrame) -> list[dict]:
-    """Return the rows of the literature: label, details, and for each data set the points of the scores."""
-    rows = []
+    """Return the rows of the literature on one set, the highest NMI first."""
     several = table.groupby("method")["backbone"].nunique() > 1
-    by_source = table.groupby(["method", "backbone", "source", "grade"], sort=False)
-    for (method, backbone, source, grade), group in by_source:
-        splits = ", ".join(f"{title(row.dataset)}: {row.split}" for row in group.itertuples())
-        rows.append({
-            "label": f"{method} ({backbone})" if several[method] else method,
-            "details": [source, grade, f"backbone {backbone}", splits],
-            "cells": {row.dataset: {"points": [getattr(row, metric) for metric in METRICS]} for row in group.itertuples()},
-        })  # fmt: skip
-    return rows
-
-
-def _used(records: list[dict], dataset: str) -> str:
-    """Name the splits and counts of our runs on a data set."""
-    data = {(r["data"]["split"], r["data"]["count"]) for r in records if r["config"]["dataset"] == dataset}
-    return "; ".join(f"{split}, {count:,}" for split, count in sorted(data))
+    return [
+        {"label": f"{row.method} ({row.backbone})" if several[row.method] else row.method,
+         "details": [row.source, row.grade, f"backbone {row.backbone}"],
+         "cell": {"points": [getattr(row, metric) for metric in METRICS]}, "images": row.split}
+        for row in table.sort_values("nmi", ascending=False, kind="stable").itertuples()
+    ]  # fmt: skip
 
 
 def _signs(records: list[dict], dataset: str) -> str:
