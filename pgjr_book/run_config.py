@@ -32,11 +32,11 @@ CNNS = ("idfd", "gjr")  # the methods that train a CNN on images
 ON_PRIOR = ("prior", "baseline", "pgjr")  # the methods that read the features of a prior
 Baseline = Literal["joint", "untrained", "spherical", "spectral", "turtle", "temi"]  # as pgjr_book/baselines.py lists them
 EXTRAS = ("landscape", "exemplars", "snapshots")  # recorded in addition
-OMITTED = (*EXTRAS, "fold", "map_side")  # at their defaults these do not enter the key
+OMITTED = (*EXTRAS, "fold", "map_side", "negatives")  # at their defaults these do not enter the key
 DATA = ("dataset", "split", "limit", "fold", "image_size", "kmeans_seeds")
 PRIOR = ("prior", "views", "crop_scale", "flip", "map_channels", "map_side")
 TRAINING = ("epochs", "batch_size", "lr", "tau1", "tau2", "alpha", "bank_momentum", "momentum", "weight_decay",
-            "dim", "precision", "schedule", "eval_every", "seed", *EXTRAS)  # fmt: skip
+            "dim", "precision", "schedule", "negatives", "eval_every", "seed", *EXTRAS)  # fmt: skip
 OPERATOR = ("jigsaw", "mode", "combine", "n", "g", "per_channel")
 JIGSAW = (*OPERATOR, "beta")
 READS = {  # the fields each method's result depends on
@@ -104,6 +104,7 @@ class RunConfig(Strict):
     dim: int = Field(HeadOptions.dim, ge=2, le=65536)
     precision: Precision = TrainingOptions.precision
     schedule: Schedule = TrainingOptions.schedule
+    negatives: int | None = Field(TrainingOptions.negatives, ge=1)
     eval_every: int = Field(1, ge=1)
     seed: int = Field(TrainingOptions.seed, ge=0, lt=2**32)
     landscape: int = Field(0, ge=0)

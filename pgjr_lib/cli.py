@@ -107,6 +107,9 @@ def build_parser() -> CommandParser:
         help="epochs of the head's training (default: %(default)s)",
     )  # fmt: skip
     sub.add_argument(
+        "--negatives", type=integer(1), metavar="N", help="images that a training step compares with, drawn anew (default: all)"
+    )
+    sub.add_argument(
         "--seed", type=integer(0), default=0, metavar="N", help="seed of training and k-means (default: 0)"
     )
     sub.add_argument(
@@ -213,7 +216,7 @@ def _cluster(options) -> None:
 
     out = options.out or Path(f"{Path(os.path.abspath(options.folder)).name or 'all'}-clusters")
     page = cluster_folder(options.folder, options.k, out, prior=options.prior, epochs=options.epochs,
-                          seed=options.seed, labelled=options.labels)  # fmt: skip
+                          seed=options.seed, labelled=options.labels, negatives=options.negatives)  # fmt: skip
     print(f"wrote {page}{'' if options.k else '; the number of clusters is a guess, choose another with -k'}")
 
 

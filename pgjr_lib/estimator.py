@@ -34,6 +34,8 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         temperature: tau_1 of equation 8. A sharp one (0.1) separates samples, a soft one (1) keeps more of the
             features' own structure.
         decorrelation: alpha of equation 11.
+        negatives: samples that each step of instance discrimination draws to estimate its sum; None takes all. From
+            some ten thousand samples on it saves most of the time.
         n_init: starts of k-means; the best one is kept.
         device: where the head is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ...
         random_state: a seed, or a numpy random state.
@@ -59,6 +61,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "decorrelation": [Interval(Real, 0, None, closed="left")],
+        "negatives": [Interval(Integral, 1, None, closed="left"), None],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "device": [str],
         "random_state": ["random_state"],
@@ -67,7 +70,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def __init__(
         self, n_clusters=8, *, dim=HeadOptions.dim, jigsaw=True, epochs=HEAD_TRAINING.epochs,
         batch_size=HEAD_TRAINING.batch_size, learning_rate=HEAD_TRAINING.lr, temperature=HEAD_TRAINING.tau1,
-        decorrelation=HEAD_TRAINING.alpha, n_init=20, device="cpu", random_state=None,
+        decorrelation=HEAD_TRAINING.alpha, negatives=None, n_init=20, device="cpu", random_state=None,
     ):  # fmt: skip
         self.n_clusters = n_clusters
         self.dim = dim
@@ -77,6 +80,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.learning_rate = learning_rate
         self.temperature = temperature
         self.decorrelation = decorrelation
+        self.negatives = negatives
         self.n_init = n_init
         self.device = device
         self.random_state = random_state
@@ -111,7 +115,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         head = HeadOptions(map="embedding", branch="supplement" if self.jigsaw else "none", g=2, dim=self.dim)
         options = TrainingOptions(
             self.epochs, self.batch_size, self.learning_rate, self.temperature, alpha=self.decorrelation,
-            smallest_batch=SOUND_BATCH, seed=seed,
+            smallest_batch=SOUND_BATCH, seed=seed, negatives=self.negatives,
         )  # fmt: skip
         with torch.random.fork_rng(range(torch.cuda.device_count())):  # the caller's random numbers stay as they were
             model = train_head(FeatureSource(c, no_map, v, no_maps), head, options, device=self.device).model

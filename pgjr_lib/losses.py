@@ -54,9 +54,11 @@ def default_chunk(batch: int, device) -> int:
 
 
 def instance_discrimination(
-    f: Tensor, index: Tensor, bank: Tensor, temperature: float, chunk: int | None = None
+    f: Tensor, index: Tensor, bank: Tensor, temperature: float, chunk: int | None = None, negatives: int | None = None
 ) -> Tensor:
     """Compute equations 8 and 9: L_I = -mean log softmax_i(V f / tau1) at each sample's own entry.
+
+    With ``negatives`` the sum over the bank is estimated from a sample of it (:func:`sampled_instance_discrimination`).
 
     Args:
         f: (B, d) features on the unit sphere; computed in float32, or float64 if given.
@@ -65,6 +67,7 @@ def instance_discrimination(
         temperature: tau1 > 0, a number; receives no gradient.
         chunk: rows of the bank taken at a time; None takes :func:`default_chunk`. It changes memory and speed, and the
             result only by rounding.
+        negatives: rows of the bank to draw afresh, at least 1; None, or as many as there are, takes all, exactly.
 
     Returns:
         A scalar, with a first derivative only.
@@ -86,8 +89,34 @@ def instance_discrimination(
         raise ValueError(f"temperature is {temperature}, but must be positive.")
     dtype = torch.float64 if f.dtype == torch.float64 else torch.float32
     with torch.autocast(f.device.type, enabled=False):  # in half precision, a log-sum-exp over N terms loses the small ones
+        if negatives is not None and negatives < len(bank):
+            return sampled_instance_discrimination(f.to(dtype), index, bank.detach(), temperature, negatives)
         chunk = chunk or default_chunk(len(f), f.device)
         return SinglePassInstanceLoss.apply(f.to(dtype), index, bank.detach().to(dtype), temperature, chunk)
+
+
+def sampled_instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temperature: float, negatives: int) -> Tensor:
+    """Estimate equations 8 and 9 from each sample's own entry and a fresh uniform sample of the bank's other rows.
+
+    The batch shares the sample. Each of its m rows that are not the target stands for (N - 1) / m rows, which adds
+    log((N - 1) / m) to its logit (sampled softmax; Jean et al., 2015), so that the estimated sum is unbiased. Time and
+    memory do not depend on N.
+
+    Args:
+        f, index, bank, temperature: as :func:`instance_discrimination`, with at least two rows in the bank.
+        negatives: rows to draw, from torch's global generator; those drawn twice count once.
+
+    Returns:
+        A scalar.
+    """
+    rows = torch.randint(len(bank), (negatives,), device=f.device).unique()
+    q = f / temperature
+    target = (q * bank[index].to(f.dtype)).sum(1, keepdim=True)
+    own = rows == index[:, None]  # (B, m): where the sample holds the target itself
+    others = (len(rows) - own.sum(1, keepdim=True)).clamp_min(1)
+    logits = q @ bank[rows].to(f.dtype).T + ((len(bank) - 1) / others).log()
+    every = torch.cat([target, logits.masked_fill(own, -torch.inf)], dim=1)
+    return (every.logsumexp(1) - target.squeeze(1)).mean()
 
 
 def feature_decorrelation(f: Tensor, temperature: float) -> Tensor:

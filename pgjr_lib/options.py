@@ -41,6 +41,7 @@ class TrainingOptions:
         precision: ``fp32``, ``bf16`` by autocast, or ``half``: the half precision that the device trains fast in
             (:func:`pgjr_lib.devices.training_half`), with a scaled loss where that is float16.
         seed: seed of batch order and views.
+        negatives: rows of the memory bank that equation 8 is estimated from in every step; None takes all of them.
         schedule: ``steps`` divides the rate by ten at four milestones of training, as IDFD does; ``constant`` keeps it.
     """
 
@@ -57,6 +58,7 @@ class TrainingOptions:
     precision: Precision = "fp32"
     seed: int = 0
     schedule: Schedule = "steps"
+    negatives: int | None = None
 
 
 SOUND_BATCH = 32  # a head's smallest batch: fewer samples make poor statistics for its BatchNorm

@@ -193,7 +193,7 @@ def fit(
                 inputs = source.draw(index, views)
                 with torch.autocast(device.type, half, enabled=options.precision != "fp32"):
                     f = model(*inputs)  # Eq. (5), (6) or (7)
-                instance = instance_discrimination(f, index, bank.vectors, options.tau1, chunk)  # Eqs. (8), (9): L_I
+                instance = instance_discrimination(f, index, bank.vectors, options.tau1, chunk, options.negatives)  # Eqs. (8), (9)
                 decorrelation = feature_decorrelation(f, options.tau2)  # Eq. (10): L_F
                 loss = instance + options.alpha * decorrelation  # Eq. (11)
                 if options.beta:

@@ -29,7 +29,7 @@ SAME = 1e-4  # features this near each other, on the unit sphere, are those of c
 
 def cluster_folder(
     folder: Path, k: int | None, out: Path, *, prior: str = "class-name", epochs: int = HEAD_TRAINING.epochs,
-    seed: int = 0, labelled: bool = False,
+    seed: int = 0, labelled: bool = False, negatives: int | None = None,
 ) -> Path:  # fmt: skip
     """Cluster the images of a folder and write ``clusters.csv``, ``features.safetensors`` and ``index.html``.
 
@@ -43,6 +43,7 @@ def cluster_folder(
         prior: name of the frozen prior, see :func:`pgjr_lib.priors.names.resolve`.
         epochs: epochs that the head is trained for.
         seed: seed of training and of k-means.
+        negatives: as :class:`pgjr_lib.options.TrainingOptions`.
         labelled: the first level of folders are classes; the page then shows scores and a confusion matrix.
 
     Returns:
@@ -78,7 +79,7 @@ def cluster_folder(
     if labelled:
         refuse_seen(prior, dataset, features.class_names)
 
-    points = _train(features, replace(HEAD_TRAINING, epochs=epochs, seed=seed), output.checkpoint, device)
+    points = _train(features, replace(HEAD_TRAINING, epochs=epochs, seed=seed, negatives=negatives), output.checkpoint, device)
     _check_distinct(points, k, folder)
 
     candidates = guess_k(points, seed) if k is None else []

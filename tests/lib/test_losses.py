@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pgjr_lib.losses import MemoryBank, default_chunk, feature_decorrelation, instance_discrimination
+from pgjr_lib.losses import (
+    MemoryBank,
+    default_chunk,
+    feature_decorrelation,
+    instance_discrimination,
+    sampled_instance_discrimination,
+)
 
 
 def batch(B, N, d, dtype=torch.float64, seed=0):
@@ -68,6 +74,43 @@ def test_float32_stays_within_1e_6_at_the_papers_sizes(chunk):
     expected, by_f = loss_and_gradient(materialised, f, index, bank, 0.1)
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(gradient, by_f, rtol=1e-6, atol=1e-6)
+
+
+@given(B=st.integers(1, 6), N=st.integers(2, 40), seed=st.integers(0, 2**16))
+def test_a_sample_of_all_rows_is_exact(B, N, seed):
+    f, index, bank = batch(B, N, 5, seed=seed)
+    exact = loss_and_gradient(instance_discrimination, f, index, bank, 0.5)
+    for negatives in (N, N + 3):
+        ours = loss_and_gradient(instance_discrimination, f, index, bank, 0.5, None, negatives)
+        torch.testing.assert_close(ours, exact, rtol=0, atol=0)
+
+
+def test_a_sample_that_happens_to_hold_every_row_is_exact_too(monkeypatch):
+    f, index, bank = batch(4, 9, 5)
+    monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.arange(9))
+    ours = loss_and_gradient(lambda f: sampled_instance_discrimination(f, index, bank, 0.3, 9), f)
+    torch.testing.assert_close(ours, loss_and_gradient(materialised, f, index, bank, 0.3), rtol=1e-12, atol=1e-12)
+
+
+def test_the_sampled_sum_over_the_bank_is_unbiased():
+    """exp(loss) times the target's own share is the sum over the bank; its mean over samples is the true one."""
+    f, index, bank = batch(3, 50, 4)
+    own = (f * bank[index]).sum(1)
+    total = (f @ bank.T).exp().sum(1)
+    torch.manual_seed(0)
+    sums = torch.stack([
+        torch.stack([(sampled_instance_discrimination(f[[i]], index[[i]], bank, 1.0, 10) + own[i]).exp() for i in range(3)])
+        for _ in range(4000)
+    ])  # fmt: skip
+    error = sums.std(0) / 4000**0.5
+    assert ((sums.mean(0) - total).abs() < 4 * error).all() and (sums.std(0) > 0).all()
+
+
+def test_the_target_never_counts_twice(monkeypatch):
+    f, index, bank = batch(2, 30, 4)
+    index[:] = 7
+    monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.tensor([7, 7, 7]))  # the sample is the target alone
+    assert sampled_instance_discrimination(f, index, bank, 1.0, 3).item() == pytest.approx(0)
 
 
 def test_the_gradient_is_the_derivative():

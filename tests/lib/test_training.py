@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -254,6 +255,18 @@ def test_a_head_starts_from_its_seed_alone_and_its_bank_from_its_features(featur
     torch.testing.assert_close(standardised.mean(0), torch.zeros(12), atol=1e-5, rtol=0)
 
 
+def test_sampled_negatives_train_a_head_and_resume(feature_source, tmp_path):
+    options = TrainingOptions(epochs=4, batch_size=16, lr=0.05, tau1=0.5, seed=3, negatives=20, schedule="constant")
+    whole = train_head(feature_source, HeadOptions(), options)
+    path = tmp_path / "c.safetensors"
+    train_head(feature_source, HeadOptions(), replace(options, epochs=2), checkpoint=path, identity="x")
+    resumed = train_head(feature_source, HeadOptions(), options, checkpoint=path, identity="x")
+    assert without_seconds(resumed.history)[-1] == without_seconds(whole.history)[-1]
+    exact = train_head(feature_source, HeadOptions(), replace(options, negatives=None))
+    assert whole.history[-1]["instance"] != exact.history[-1]["instance"]
+    assert whole.history[-1]["instance"] == pytest.approx(exact.history[-1]["instance"], rel=0.05)
+
+
 def test_a_head_and_its_controls_share_their_start(feature_source):
     options = TrainingOptions(epochs=0, batch_size=16, seed=5)
     heads = {kind: train_head(feature_source, HeadOptions(jigsaw=kind, dim=8), options).model for kind in JIGSAWS}
@@ -335,7 +348,7 @@ def test_a_checkpoint_waits_for_its_time_but_not_at_the_end(tmp_path, feature_so
 def test_the_chunk_of_the_loss_is_reachable_and_changes_rounding_only(feature_source, monkeypatch):
     chunks = []
 
-    def loss(f, index, bank, temperature, chunk=None):
+    def loss(f, index, bank, temperature, chunk=None, negatives=None):
         chunks.append(chunk)
         return instance_discrimination(f, index, bank, temperature, chunk)
 

@@ -28,6 +28,14 @@ def test_convergence_figure_has_a_line_for_every_method_in_every_panel(synthetic
     assert [len(ax.lines) for ax in without.axes] == [2] * 6 + [1] * 3  # nobody knows how long that prior was trained
 
 
+def test_a_method_has_one_colour_in_every_figure(synthetic):
+    experiments = synthetic.race(10, 4)
+    gjr, pgjr = figures.convergence(experiments["convergence"], experiments["timing"]).axes[0].lines
+    forest = figures.forest(tables.effects({"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(1, sets=("stl10",))}))
+    assert [line.get_color() for line in forest.axes[1].lines[:4:2]] == [gjr.get_color(), pgjr.get_color()]
+    assert len({figures.style.method_style(f"{name}/pgjr")["color"] for name in ("class-name", "imagenet-labels", "clip")}) == 3
+
+
 def test_what_was_not_timed_alone_has_no_seconds(synthetic):
     experiments = synthetic.race(10, 4)
     shared = [{**r, "timings": {**r["timings"], "alone": False}} for r in experiments["timing"]]

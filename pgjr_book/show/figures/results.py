@@ -9,9 +9,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from pgjr_book import ledger as ledgers
 from pgjr_book import races, scored, verdicts
 from pgjr_book.scored import ScoredSet, scored_set
-from pgjr_book.show.figures.style import MARKERS, PALETTE, line_style, titled
+from pgjr_book.show.figures.style import MARKERS, PALETTE, line_style, method_style, titled
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
-from pgjr_book.show.sentences import place
+from pgjr_book.show.sentences import PRIOR_NAMES, place
 from pgjr_book.show.sets import class_names, marked, names_of, set_name
 from pgjr_book.show.tables import METRICS, comparisons
 from pgjr_lib.data.sets import PAPER_SETS
@@ -35,8 +35,8 @@ def convergence(records: list[dict], timing: list[dict]):
     """
     figure, axes = plt.subplots(3, 3, figsize=(9, 7.8), sharey="col")
     variants, clocks = by_variant(records), _clocks(timing)
-    for number, (variant, group) in enumerate(variants.items()):
-        style = {**line_style(number), "label": group[0]["label"]}
+    for variant, group in variants.items():
+        style = {**method_style(variant), "label": group[0]["label"]}
         for column, metric in enumerate(METRICS):
             epochs, points = _curve(group, metric)
             _band(axes[0, column], epochs, points, style)
@@ -64,13 +64,13 @@ def lengths(records: list[dict]):
     sets = by_set(records)
     figure, axes = plt.subplots(2, len(sets), figsize=(3 * len(sets), 4.6), squeeze=False, sharey="row", sharex="col")
     for (where, group), column in zip(sets.items(), axes.T, strict=True):
-        for number, runs in enumerate(by_variant(group).values()):
+        for variant, runs in by_variant(group).items():
             epochs, points = _curve(runs, "nmi")
-            _band(column[0], epochs, points, {**line_style(number), "label": runs[0]["label"]})
+            _band(column[0], epochs, points, {**method_style(variant), "label": runs[0]["label"]})
         both = verdicts.pairs(group, "gjr", "idfd").get(where, [])
         if both:
             epochs, gjr = _curve([pair[0] for pair in both], "nmi")
-            _band(column[1], epochs, gjr - _curve([pair[1] for pair in both], "nmi")[1], line_style(2))
+            _band(column[1], epochs, gjr - _curve([pair[1] for pair in both], "nmi")[1], method_style("gjr"))
         column[1].axhline(0, color="#666666", lw=1, ls=":")
         column[0].set_title(marked(where))
         column[1].set_xlabel("epochs")
@@ -131,7 +131,7 @@ def forest(effects: pd.DataFrame):
     counts = [len(rows) for _, rows in sets]
     size = (7.2, 0.32 * sum(counts) + 0.9 * len(sets))
     figure, axes = plt.subplots(len(sets), 1, figsize=size, squeeze=False, gridspec_kw={"height_ratios": [n + 1 for n in counts]})
-    colours = {prior: PALETTE[number % len(PALETTE)] for number, prior in enumerate(dict.fromkeys(effects["prior"]))}
+    colours = {name: method_style(f"{prior}/pgjr")["color"] for prior, name in PRIOR_NAMES.items()} | {"": method_style("gjr")["color"]}
     for ax, (where, rows) in zip(axes[:, 0], sets, strict=True):
         for position, row in enumerate(rows.to_dict("records")):
             ax.fill_betweenx((-position - 0.5, -position + 0.5), -row["margin"], row["margin"], color="#e6e6e6", lw=0)
@@ -325,10 +325,10 @@ def _photographs(records: list[dict]) -> list[dict]:
 def _how_fast(ax, curves: list[dict], timing: list[dict]) -> None:
     first = scored_set(curves[0]) if curves else None
     clocks = _clocks([record for record in timing if scored_set(record) == first])
-    for number, (variant, group) in enumerate(by_variant([r for r in curves if scored_set(r) == first]).items()):
+    for variant, group in by_variant([r for r in curves if scored_set(r) == first]).items():
         if clock := clocks.get(variant):
             epochs, points = _curve(group, "nmi")
-            ax.plot([clock.seconds(epoch) for epoch in epochs], points.mean(0), **line_style(number), label=group[0]["label"])
+            ax.plot([clock.seconds(epoch) for epoch in epochs], points.mean(0), **method_style(variant), label=group[0]["label"])
     name = set_name(first) if ax.lines else "no timed runs"
     ax.set(title=f"How fast, on {name}", ylabel="NMI, points")
     _seconds(ax, "seconds, encoding included")

@@ -27,6 +27,18 @@ def line_style(number: int) -> dict:
     return {"color": PALETTE[number % len(PALETTE)], "ls": DASHES[number % len(DASHES)], "lw": 1.8}
 
 
+METHODS = ("idfd", "gjr", "class-name", "imagenet-labels", "clip", "random")  # each has its colour in every figure
+
+
+def method_style(variant: str) -> dict:
+    """Return the line style of a variant's method: that of IDFD, of GJR with its controls, or of pGJR with a prior.
+
+    Without a prior in its id, pGJR stands on the profile's own, the class-name prior's place.
+    """
+    own = next((name for name in METHODS if variant.startswith(f"{name}/")), None)
+    return line_style(METHODS.index(own or {"idfd": "idfd", "pgjr": "class-name"}.get(variant, "gjr")))
+
+
 def titled(figure, title: str):
     """Write a title over the upper left corner of a figure."""
     figure.suptitle(title, x=0.01, y=1.0, ha="left", va="bottom")
