@@ -101,9 +101,7 @@ def summary(finding: Finding) -> str:
     sides: dict[str, list[str]] = {}
     for cell in finding.cells:
         sides.setdefault(OUTCOMES[cell.outcome], []).append(place(cell))
-    parts = [f"{outcome}: {'; '.join(names)}" for outcome, names in sides.items()]
-    text = ". ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    return " ".join(f"{outcome[0].upper()}{outcome[1:]}: {'; '.join(names)}." for outcome, names in sides.items())
 
 
 # ---- tables ----

@@ -288,7 +288,7 @@ def require_interpolation(interpolation: str, where) -> None:
 
 
 def _refuse_code(path):
-    """Refuse files that are programs rather than tensors."""
+    """Refuse files that hold programs and not only tensors."""
     refuse_pickle(path, zipped=path.suffix == ".safetensors")
     with path.open("rb") as stream:
         archive = stream.read(2) == b"PK"

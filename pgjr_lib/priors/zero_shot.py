@@ -1,7 +1,7 @@
 """Zero-shot accuracy of a CLIP model: whether the weights, their preprocessing and their text tower are what they should be.
 
 The prompts are those of Radford et al. (2021), with which open_clip's published accuracies were measured. Zero-shot
-classification is told the names of the classes, so it is a check of an installation and no result of this project.
+classification knows the names of the classes, so it is a check of an installation and no result of this project.
 """
 
 import os

@@ -45,7 +45,7 @@ def test_evidence_of_claim_2_has_a_line_a_cell_and_says_where_metrics_disagree(s
 def test_the_summary_groups_cells_by_outcome(synthetic):
     text = sentences.summary(finding({"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(0)}, 2))
     assert text.startswith("Gain: GJR on CIFAR-10 (test) ‡; GJR on STL-10 (test) †. ")
-    assert ". equivalent: pGJR" in text and ". not finished: " in text
+    assert ". Equivalent: pGJR" in text and ". Not finished: " in text
     assert sentences.summary(finding({}, 2)) == ""
 
 

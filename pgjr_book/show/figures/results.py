@@ -131,7 +131,8 @@ def forest(effects: pd.DataFrame):
     counts = [len(rows) for _, rows in sets]
     size = (7.2, 0.32 * sum(counts) + 0.9 * len(sets))
     figure, axes = plt.subplots(len(sets), 1, figsize=size, squeeze=False, gridspec_kw={"height_ratios": [n + 1 for n in counts]})
-    colours = {name: method_style(f"{prior}/pgjr")["color"] for prior, name in PRIOR_NAMES.items()} | {"": method_style("gjr")["color"]}
+    colours = {name: method_style(f"{prior}/pgjr")["color"] for prior, name in PRIOR_NAMES.items()}
+    colours[""] = method_style("gjr")["color"]
     for ax, (where, rows) in zip(axes[:, 0], sets, strict=True):
         for position, row in enumerate(rows.to_dict("records")):
             ax.fill_betweenx((-position - 0.5, -position + 0.5), -row["margin"], row["margin"], color="#e6e6e6", lw=0)
