@@ -15,6 +15,7 @@ import yaml
 from pgjr_book.address import launch_links, with_address
 from pgjr_book.make import build_root, profile_records
 from pgjr_book.manifest import home
+from pgjr_book.provenance import git
 from pgjr_book.show.banner import banner_html, banner_text
 from pgjr_book.show.status import status_table
 from pgjr_book.toc import toc_notebooks
@@ -24,6 +25,7 @@ from pgjr_lib.storage import atomic_write, write_json
 STAGED = ("_config.yml", "_toc.yml", "book", "pgjr_lib", "experiments.yaml", "tests/test_theorems.py")
 STATUS_MARK = "<!-- status -->"  # the table replaces what follows it on the status page
 UNKNOWN_ADDRESS = "<this repository> && cd <its folder>"  # what pages say where the repository has no address
+UNKNOWN_COMMIT = "{the commit you used}"  # what the citation says outside a git clone
 BACKBONES = "backbones"  # the experiment of Table 3, whose small CNNs are its subject and no stand-in
 
 
@@ -52,6 +54,8 @@ def stage(profile: str) -> Path:
         for cell in notebook["cells"]:  # papermill repeats the parameters, which a reader does not need twice
             if "injected-parameters" in cell["metadata"].get("tags", []):
                 cell["metadata"]["tags"].append("remove-cell")
+        if changed := _last_changed(path):
+            notebook["cells"].append({"cell_type": "markdown", "id": "last-changed", "metadata": {}, "source": [changed]})
         text = json.dumps(notebook, indent=1)
         if links:  # a reader who downloads the page's notebook has no clone
             text = with_address(text, links["repository"]["url"], links["repository"]["branch"])
@@ -61,6 +65,10 @@ def stage(profile: str) -> Path:
         for page in (source / "book").glob("*.md"):
             clone = f"{address} && cd {address.rpartition('/')[2]}"
             atomic_write(page, page.read_text().replace(UNKNOWN_ADDRESS, clone))
+    commit = git(repository, "rev-parse", "--short", "HEAD")
+    for page in (source / "book").glob("*.md"):
+        text = page.read_text().replace(UNKNOWN_COMMIT, f"{{commit {commit}}}" if commit else UNKNOWN_COMMIT)
+        atomic_write(page, f"{text}\n{_last_changed(repository / 'book' / page.name)}")
     config = yaml.safe_load((repository / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
     config |= links
@@ -71,6 +79,12 @@ def stage(profile: str) -> Path:
     text = status.read_text()
     atomic_write(status, text[: text.index(STATUS_MARK)] + status_table(profile, executions))
     return source
+
+
+def _last_changed(path: Path) -> str:
+    """Say when a page was last changed, as its history in git has it, in HTML; "" outside a git clone."""
+    day = git(path.parent, "log", "-1", "--format=%cs", "--", path.name)
+    return f'<p class="history">This page was last changed on {day}.</p>\n' if day else ""
 
 
 def build(profile: str) -> Path:

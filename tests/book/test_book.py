@@ -74,3 +74,20 @@ def test_a_book_that_does_not_build_is_refused_and_the_old_one_stays(clone):
 
 def test_the_page_that_tells_how_to_clone_is_filled_in_where_the_address_is_known():
     assert book.UNKNOWN_ADDRESS in (ROOT / "book" / "reproduce.md").read_text()
+
+
+def test_pages_say_when_they_last_changed_and_the_citation_names_the_commit(clone, monkeypatch):
+    answers = {"log": "2026-01-31", "rev-parse": "0123abc"}
+    monkeypatch.setattr(book, "git", lambda folder, command, *rest: answers[command])
+    execute_notebook(clone / "notebooks" / "a.ipynb", clone / "build/published/notebooks/a.ipynb", {})
+    (clone / "book" / "cite.md").write_text(f"# Cite\n\nnote = {book.UNKNOWN_COMMIT}\n")
+    source = book.stage("published")
+    page = (source / "book" / "cite.md").read_text()
+    assert "note = {commit 0123abc}" in page and "last changed on 2026-01-31" in page
+    assert "last changed on 2026-01-31" in nbformat.read(source / "notebooks" / "a.ipynb", 4).cells[-1].source
+    monkeypatch.setattr(book, "git", lambda *arguments: None)
+    assert "last changed" not in (book.stage("published") / "book" / "cite.md").read_text()
+
+
+def test_the_citation_of_the_book_waits_for_its_commit():
+    assert (ROOT / "book" / "cite.md").read_text().count(book.UNKNOWN_COMMIT) == 1
