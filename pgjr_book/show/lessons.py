@@ -7,6 +7,7 @@ import numpy as np
 
 from pgjr_book import ledger as ledgers
 from pgjr_book import verdicts
+from pgjr_book.races import SHARES
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
 from pgjr_book.show.sentences import PRIOR_NAMES, compared
@@ -76,7 +77,8 @@ def lessons(records: Records) -> list[Lesson]:
         finding = rows[number].evidence
         if finding.verdict != "not run":
             lead = jigsaw_lead(finding) if number == 2 else LEADS[number][finding.verdict]
-            found.append(Lesson(lead, _by_outcome(number, finding)))
+            detail = _by_outcome(number, finding)
+            found.append(Lesson(lead, detail + _head_start(records, finding) if number == 1 else detail))
             column = next(c for c, f in rows[number].findings.items() if f is finding)
             if number == 2 and (controls := _controls(records, column, finding)):
                 found.append(controls)
@@ -126,6 +128,21 @@ def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | N
     else:
         lead = f"a control explains {explained} of {len(gains)} gains" if explained else "no control explains a gain"
     return Lesson(lead, "; ".join(details))
+
+
+def _head_start(records: Records, finding: Finding) -> str:
+    """Say with which priors pGJR is at GJR's end before any training; "" where it is with none.
+
+    Claim 1 asks when each method reaches its own end, which hides that.
+    """
+    ahead = []
+    for comparison in (cell.comparison for cell in finding.cells if cell.runs):
+        gjr = verdicts.race(records, comparison.baseline, comparison.dataset)
+        goal = float(np.mean(list(gjr.ends.values()))) if gjr.ends else None
+        pgjr = verdicts.race(records, comparison.variant, comparison.dataset, goal)
+        if goal is not None and pgjr.ends and pgjr.before_training[SHARES[-1], "gjr"] == len(pgjr.ends):
+            ahead.append(PRIOR_NAMES[comparison.prior])
+    return f"; with {_join(ahead)} the untrained head is at GJR’s end already" if ahead else ""
 
 
 def _by_outcome(number: int, finding: Finding) -> str:

@@ -26,6 +26,17 @@ def test_there_is_a_sentence_for_every_claim_with_runs(everything):
     assert lessons({}) == [] and in_short({}) == ""
 
 
+def test_a_head_start_is_said_beside_the_speed(synthetic):
+    race = synthetic.race(10, 4)
+    ahead = {**race, "convergence": [
+        {**r, "history": [{**row, "nmi": row["nmi"] + 0.4} for row in r["history"]]} if "pgjr" in r["variant"] else r
+        for r in race["convergence"]]}  # fmt: skip
+    (speed,) = lessons(ahead)
+    assert speed.sentence.endswith("; with the class-name prior the untrained head is at GJR’s end already.")
+    (slow,) = lessons(race)
+    assert "already" not in slow.sentence
+
+
 def test_a_gain_without_an_equal_control_is_said(everything):
     worse = {**everything, "attribution": [r for r in everything["attribution"] if r["variant"] != "blur"]}
     *_, controls = lessons(worse)
