@@ -53,7 +53,7 @@ def convergence(records: list[dict], timing: list[dict]):
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="upper center", ncols=len(variants), bbox_to_anchor=(0.5, 1.03))
     figure.tight_layout(rect=(0, 0, 1, 0.97))
-    return titled(figure, names_of(records))
+    return titled(figure, names_of(records), y=1.03)  # above the legend
 
 
 def lengths(records: list[dict]):

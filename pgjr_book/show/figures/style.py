@@ -39,9 +39,9 @@ def method_style(variant: str) -> dict:
     return line_style(METHODS.index(own or {"idfd": "idfd", "pgjr": "class-name"}.get(variant, "gjr")))
 
 
-def titled(figure, title: str):
-    """Write a title over the upper left corner of a figure."""
-    figure.suptitle(title, x=0.01, y=1.0, ha="left", va="bottom")
+def titled(figure, title: str, y: float = 1.0):
+    """Write a title over the upper left corner of a figure, at the height ``y``, where 1 is the figure's own."""
+    figure.suptitle(title, x=0.01, y=y, ha="left", va="bottom")
     return figure
 
 
