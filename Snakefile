@@ -41,24 +41,27 @@ rule book:
 rule notebook:
     input:
         source="notebooks/{name}.ipynb",
-        records=lambda wildcards: relative(p for n in READS[wildcards.name] for p in PLAN.experiments[n].paths.values()),
+        records=lambda wildcards: relative(
+            p for n in READS[wildcards.name] for p in [*PLAN.experiments[n].paths.values(), *make.committed(PROFILE, n)]
+        ),
     output: f"{ROOT}/notebooks/{{name}}.ipynb"
     threads: 1
+    params: more=lambda wildcards: "-p compute false" if wildcards.name == "run-on-a-gpu" else ""  # the book has its own runs
     message: "executing {wildcards.name}"
-    shell: "{PYTHON} -m pgjr_book notebook {wildcards.name} --profile {PROFILE}"
+    shell: "{PYTHON} -m pgjr_book notebook {wildcards.name} --profile {PROFILE} {params.more}"
 
 
 for path in PLAN.features:
     rule:
         name: f"features_{path.parent.name}_{path.stem.rpartition('-')[2]}"
         output: os.path.relpath(path)
-        params: key=f"{path.parent.name}/{path.stem}"
+        params: key=f"{path.parent.name}/{path.stem}", device=f"--device {DEVICE}" if DEVICE else ""
         threads: workflow.cores  # alone on the machine: the seconds of encoding count as well as those of training
         priority: 100  # what needs all cores comes first, so that no core waits for it
         resources: gpu=int(GPU)
         message: f"encoding features {path.parent.name}"
         # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
-        shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} --alone"
+        shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} --alone {params.device}"
 
 
 for name, entry in RUNS.items():

@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("features", _features, "encode the images of one feature folder of a profile")
     sub.add_argument("--key", required=True, help="the feature folder's name and its manifest, as KEY/manifest-K")
     sub.add_argument("--alone", action="store_true", help="note that nothing else runs, so that the seconds count")
+    sub.add_argument("--device", choices=("cpu", "cuda"), help="where to encode (default: a GPU where there is one)")
     sub.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="make part I of N only")
 
     sub = add("run", _run, "compute the records of a profile that are missing")
@@ -97,7 +98,7 @@ def _features(options) -> None:
     features = plan(options.profile).features
     manifests = {f"{path.parent.name}/{path.stem}": path for path in features}
     path = known(manifests, options.key, f"feature folder of profile {options.profile}")
-    extract(features[path], path.parent, shard=options.shard, alone=options.alone)
+    extract(features[path], path.parent, shard=options.shard, alone=options.alone, device=options.device or "auto")
 
 
 def _run(options) -> None:

@@ -19,7 +19,7 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.progress import progress
 
 CARDS = {"T4": "t4", "L4": "l4", "A100": "a100", "H100": "h100", "H200": "h100"}  # a part of a GPU's name -> card
-KEPT = ("runs", "checkpoints")  # of build/<profile>: what a lost machine would cost; features are made again in minutes
+KEPT = "runs"  # of build/<profile>: the records; features and checkpoints are large, and made again in minutes
 MEMORY_GB = 6.0  # of main memory that a profile may take; benchmarks/memory.py measures it
 MOUNTED = Path("/content/drive/MyDrive")  # Google Drive on Colab
 
@@ -50,7 +50,7 @@ def check_machine(profile: str, device: str | None = None) -> None:
         device: "cpu" where somebody asked for it.
 
     Raises:
-        PGJRError: no GPU and ``device`` is not "cpu", or too little memory.
+        PGJRError: no GPU, or none that torch sees, and ``device`` is not "cpu"; or too little memory.
     """
     settings = _profile(profile)
     if settings.needs_gpu and device != "cpu" and gpu() is None:
@@ -59,6 +59,8 @@ def check_machine(profile: str, device: str | None = None) -> None:
             f"Profile {profile} needs a GPU, and there is none: on two CPU cores it takes about {hours:.0f} hours."
             " Choose a machine with a GPU, or ask for the CPU with --device cpu (in the notebook: device = \"cpu\")."
         )
+    if settings.needs_gpu and device != "cpu":
+        _check_torch()
     free = free_memory_gb()
     if settings.needs_gpu and free is not None and free < MEMORY_GB:
         raise PGJRError(f"Profile {profile} needs about {MEMORY_GB:.0f} GB of memory, and {free:.1f} GB are free: close what uses it.")
@@ -74,25 +76,23 @@ def free_memory_gb() -> float | None:
 
 
 def keep_on_drive(profile: str, drive: Path = MOUNTED) -> Path | None:
-    """Let the records and checkpoints of a profile lie on a mounted drive, so that they outlive the machine.
+    """Let the records of a profile lie on a mounted drive, so that they outlive the machine.
 
     Returns:
         Their folder there; None where nothing is mounted.
     """
     if not drive.is_dir():
         return None
-    root, kept = make.build_root(profile), drive / "pgjr" / profile
-    for name in KEPT:
-        (kept / name).mkdir(parents=True, exist_ok=True)
-        here = root / name
-        if here.is_symlink() or here.exists():
-            if here.resolve() == (kept / name).resolve():
-                continue
-            for path in here.iterdir():
-                shutil.copy(path, kept / name / path.name)
-            shutil.rmtree(here)
-        here.parent.mkdir(parents=True, exist_ok=True)
-        here.symlink_to(kept / name)
+    here, kept = make.build_root(profile) / KEPT, drive / "pgjr" / profile / KEPT
+    kept.mkdir(parents=True, exist_ok=True)
+    if here.is_symlink():  # perhaps to a drive that is no longer there
+        here.unlink()
+    elif here.is_dir():
+        for path in here.iterdir():
+            shutil.copy(path, kept / path.name)
+        shutil.rmtree(here)
+    here.parent.mkdir(parents=True, exist_ok=True)
+    here.symlink_to(kept)
     return kept
 
 
@@ -121,7 +121,6 @@ def run(profile: str, device: str | None = None) -> int:
         PGJRError: as :func:`check_machine` and :func:`pgjr_book.make.run`.
     """
     check_machine(profile, device)
-    _check_torch(profile, device)
     plan, rates = make.plan(profile), load_manifest().cards[card(gpu())]
     plan.refuse_missing()
     root, todo = make.build_root(profile), {}
@@ -133,19 +132,19 @@ def run(profile: str, device: str | None = None) -> int:
                 todo[path] = (run, minutes, timed)
     order = sorted(todo.values(), key=lambda item: (not item[2], item[1]))
     with progress(None, f"profile {profile}", "min", sum(m for _, m, _ in order)) as bar, _bars_hidden():
-        bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| about {remaining} left ({postfix})"
+        bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| about {remaining} left"
         for number, (run, minutes, timed) in enumerate(order, 1):
-            bar.set_postfix_str(f"run {number} of {len(order)}: {run.method} on {run.dataset}")
+            bar.set_description_str(f"run {number} of {len(order)}: {run.method} on {run.dataset}")
             make.run(run, root, device, alone=timed)
             bar.update(minutes)
     return len(order)
 
 
-def _check_torch(profile: str, device: str | None) -> None:
+def _check_torch() -> None:
     """Refuse a torch that does not see the GPU of its machine."""
     from pgjr_lib.devices import default_device
 
-    if _profile(profile).needs_gpu and device is None and default_device() == "cpu":
+    if default_device() == "cpu":
         raise PGJRError("This torch sees no GPU, though the machine has one: install a torch for CUDA (https://pytorch.org).")
 
 

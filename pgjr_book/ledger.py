@@ -24,10 +24,11 @@ def ledger(records: Records, literature: Iterable[Published] = ()) -> list[Ledge
 
 
 def of_column(records: Records, column: Setting) -> Records:
-    """Return the records that may speak in a column, as far as their series decides it."""
-    if column != "stand-in":
-        return records
-    return {name: [record for record in group if not record.get("series")] for name, group in records.items()}
+    """Return the records that may speak in a column: those that the rules let in, and no series beside the stand-ins."""
+    return {
+        name: [r for r in group if verdicts._belongs(r, column) and not (column == "stand-in" and r.get("series"))]
+        for name, group in records.items()
+    }  # fmt: skip
 
 
 def by_series(records: Records) -> list[Records]:

@@ -416,6 +416,11 @@ def profile_records(profile: str, without: tuple[str, ...] = ()) -> list[dict]:
     return [records.read_record(path) for path in sorted(paths) if path.exists()]
 
 
+def committed(profile: str, name: str) -> list[Path]:
+    """Return the files of the committed records that the pages of a profile show of an experiment."""
+    return [path for _, path in _committed_runs(load_manifest(), profile, name)]
+
+
 def _fetch_prior(prior: str, optional: bool = False) -> bool:
     """Fetch a prior unless it is here; return False where it is optional and cannot be had."""
     if at_hand(prior):

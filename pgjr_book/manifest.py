@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from pgjr_book.run_config import CNNS, EXTRAS, Method, RunConfig, Strict
 from pgjr_lib.data.sets import SETS, Split
 from pgjr_lib.errors import PGJRError
+from pgjr_lib.priors.config import FeatureConfig
 from pgjr_lib.storage import parse_yaml
 
 FILE = "experiments.yaml"
@@ -212,7 +213,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
 
 
 def _whole(manifest: Manifest, name: str, path: Path) -> Profile:
-    """Return a profile with what it takes from the one it is like."""
+    """Return a profile with what it takes from the one it is like, and pGJR's settings on its own prior."""
     profile, place = manifest.profiles[name], f"{path.name}: profiles.{name}"
     if profile.like is None:
         return profile
@@ -222,9 +223,13 @@ def _whole(manifest: Manifest, name: str, path: Path) -> Profile:
     choice = known(manifest.priors, profile.prior, "prior", f"{place}.prior: ")
     prior = str(choice.run.get("prior"))
     sets = {n: s for n, s in base.sets.items() if prior not in (SETS[s.dataset or n].seen_by if (s.dataset or n) in SETS else ())}
-    common = {**base.common, "prior": prior}
+    if extra := profile.model_fields_set - {"about", "like", "prior"}:
+        raise PGJRError(f"{place} is like {profile.like}: leave {min(extra)} out, or write a profile of its own.")
+    common, head = {**base.common, "prior": prior}, {**base.methods.get("pgjr", {}), **choice.run}
+    features = {name: value for name, value in choice.run.items() if name in FeatureConfig.model_fields}
+    methods = {**base.methods, "pgjr": head, "prior": {**base.methods.get("prior", {}), **features}}
     update = {"about": profile.about, "like": profile.like, "prior": profile.prior, "series": "", "sets": sets,
-              "priors": [profile.prior], "common": common}  # fmt: skip
+              "priors": [profile.prior], "common": common, "methods": methods}  # fmt: skip
     return base.model_copy(update=update)
 
 

@@ -126,7 +126,7 @@ def _clustered(run: RunConfig, inputs, device: str) -> dict:
     fits = {name: _fits(run, features, labels, device) for name, features in {"plain": points, **variants}.items()}
     scores = {name: evaluation.scores_of(clusterings, labels) for name, clusterings in fits.items()}
     timings = {"train_s": 0.0, "evaluate_s": time.perf_counter() - started}
-    return {"history": [], "scores": scores, "timings": timings, **_details(run, points, labels, fits["plain"])}
+    return {"history": [], "scores": scores, "timings": timings, **_details(run, points, labels, fits["plain"], device)}
 
 
 def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, identity: str) -> dict:
@@ -175,7 +175,7 @@ def _trained(run: RunConfig, inputs, device: str, checkpoint: Path | None, ident
         scores["bank"] = evaluation.scores_of(_fits(run, bank.vectors.cpu().numpy(), labels, device), labels)
     evaluate_s = sum(row.get("evaluate_s", 0.0) for row in history) + time.perf_counter() - started
     timings = {"train_s": history[-1]["seconds"], "evaluate_s": evaluate_s}
-    return {"history": history, "scores": scores, "timings": timings, **_details(run, points, labels, fits),
+    return {"history": history, "scores": scores, "timings": timings, **_details(run, points, labels, fits, device),
             "snapshots": snapshots.coordinates(), "jigsaw": learned_jigsaw(run, model.jigsaw)}  # fmt: skip
 
 
@@ -184,9 +184,9 @@ def _fits(run: RunConfig, points: np.ndarray, labels: np.ndarray, device: str) -
     return evaluation.kmeans_fits(points, len(np.unique(labels)), run.kmeans_seeds, workers=workers(), device=device)
 
 
-def _details(run: RunConfig, points: np.ndarray, labels: np.ndarray, fits: list) -> dict:
+def _details(run: RunConfig, points: np.ndarray, labels: np.ndarray, fits: list, device: str) -> dict:
     """Return what the run records besides its scores, None where it does not ask for it."""
-    starts = {"starts": run.landscape, "workers": workers()}
+    starts = {"starts": run.landscape, "workers": workers(), "device": device}
     return {
         "kmeans": fits[0].implementation,
         "landscape": evaluation.landscape(points, labels, **starts) if run.landscape else None,

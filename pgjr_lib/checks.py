@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pgjr_lib.data.loading import available
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank, feature_decorrelation, instance_discrimination
-from pgjr_lib.priors.names import prior_checksum, resolve
+from pgjr_lib.priors.names import names_hub_weights, prior_checksum, resolve
 from pgjr_lib.priors.zero_shot import PUBLISHED, TOLERANCE, accuracy
 from pgjr_lib.storage import file_sha256
 
@@ -33,6 +33,8 @@ def check_installation(clip: str, device: str | None = None) -> Iterator[Check]:
     Raises:
         PGJRError: as :func:`pgjr_lib.priors.zero_shot.accuracy`.
     """
+    if not names_hub_weights(clip):
+        raise PGJRError(f"{clip} has no text tower that can be checked: give an open_clip model, as <model>/<tag>.")
     yield Check("the bundled prior's checksum", True, prior_checksum("class-name")[:16])
     yield Check("IDFD's losses and memory bank", *_idfd_parity())
     try:

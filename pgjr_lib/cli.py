@@ -119,9 +119,11 @@ def build_parser() -> CommandParser:
 
     sub = add("verify", _verify, "check files that pgjr wrote against their checksums, or this installation with --clip")
     sub.add_argument(
-        "--clip", nargs="?", const="ViT-B-32-quickgelu/openai", metavar="NAME",
-        help="check this installation: losses, weights, and CLIP's zero-shot accuracy beside the published one (default: %(const)s)",
-    )  # fmt: skip
+        "--clip", action="store_true", help="check this installation: losses, weights, and CLIP's zero-shot accuracy"
+    )
+    sub.add_argument(
+        "--prior", default="ViT-B-32-quickgelu/openai", metavar="NAME", help="the CLIP that --clip checks (default: %(default)s)"
+    )
     sub.add_argument(
         "paths", nargs="*", type=existing_path, metavar="PATH",
         help="a .safetensors file, a prior, a feature folder or a part of one, or the output of pgjr cluster",
@@ -224,7 +226,7 @@ def _verify(options) -> None:
     if not options.paths and not options.clip:
         raise PGJRError("Nothing to check: name files or folders that pgjr wrote, or check this installation with --clip.")
     if options.clip:
-        _verify_installation(options.clip)
+        _verify_installation(options.prior)
     for path in options.paths:
         verify_file(path)
         print(f"{path}: whole")

@@ -204,7 +204,7 @@ def fit(
                 scaler.update()
                 bank.update(index, f.detach())  # Eq. (12)
                 sums += torch.stack([loss.detach(), instance.detach(), decorrelation.detach()])
-            means = (sums / max(len(indices), 1)).tolist()  # the only wait for the device in an epoch
+            means = (sums / max(len(indices), 1)).tolist()  # the only wait for the device in an epoch, apart from a scaled loss
             if not all(map(math.isfinite, means)):
                 raise PGJRError(
                     f"The loss is not finite in epoch {epoch + 1}: lower the learning rate (lr, now {options.lr})"

@@ -53,10 +53,11 @@ AGAINST_ITSELF = {  # baseline of claim 5 -> the end of a clause
 
 @dataclass(frozen=True)
 class Lesson:
-    """One sentence of the chapter "What we learned": a clause that stands alone, and the cells behind it."""
+    """One sentence of the chapter "What we learned": a clause that stands alone, the cells behind it, and the ledger's column."""
 
     lead: str
     detail: str = ""
+    column: Setting = "stand-in"
 
     @property
     def sentence(self) -> str:
@@ -76,11 +77,12 @@ def lessons(records: Records) -> list[Lesson]:
     for number in (1, 2, 4, 5):
         finding = rows[number].evidence
         if finding.verdict != "not run":
+            column = next(c for c, f in rows[number].findings.items() if f is finding)
+            own = ledgers.of_column(records, column)
             lead = jigsaw_lead(finding) if number == 2 else LEADS[number][finding.verdict]
             detail = _by_outcome(number, finding)
-            found.append(Lesson(lead, detail + _head_start(records, finding) if number == 1 else detail))
-            column = next(c for c, f in rows[number].findings.items() if f is finding)
-            if number == 2 and (controls := _controls(records, column, finding)):
+            found.append(Lesson(lead, detail + _head_start(own, finding) if number == 1 else detail, column))
+            if number == 2 and (controls := _controls(own, column, finding)):
                 found.append(controls)
     return found
 
@@ -92,10 +94,16 @@ def as_html(found: list[Lesson]) -> str:
 
 
 def in_short(records: Records) -> str:
-    """Return the front page's sentences: the leads of :func:`lessons`, two to a sentence; "" without runs."""
-    leads = [lesson.lead for lesson in lessons(records)]
-    sentences = [", and ".join(leads[i : i + 2]) for i in range(0, min(len(leads), 4), 2)]
-    return " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences)
+    """Return the front page's sentences: the leads of :func:`lessons`, two to a sentence, and what they were seen with.
+
+    "" without runs.
+    """
+    shown = lessons(records)[:4]
+    pairs = [", and ".join(lesson.lead for lesson in shown[i : i + 2]) for i in range(0, len(shown), 2)]
+    columns = {lesson.column for lesson in shown}
+    seen = {frozenset(("stand-in",)): ["We saw this with stand-ins for CLIP."], frozenset(): []}
+    note = seen.get(frozenset(columns), ["Some of it was seen with stand-ins for CLIP."] if "stand-in" in columns else [])
+    return " ".join([*(f"{text[0].upper()}{text[1:]}." for text in pairs), *note])
 
 
 def jigsaw_lead(finding: Finding) -> str:
@@ -127,7 +135,7 @@ def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | N
         lead = "whether a control explains every gain is open"
     else:
         lead = f"a control explains {explained} of {len(gains)} gains" if explained else "no control explains a gain"
-    return Lesson(lead, "; ".join(details))
+    return Lesson(lead, "; ".join(details), column)
 
 
 def _head_start(records: Records, finding: Finding) -> str:

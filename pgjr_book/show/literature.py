@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from pgjr_book.run_config import ON_PRIOR
 from pgjr_book.scored import ScoredSet, score, scored_set
 from pgjr_book.show.groups import by_set_and_variant, grouped
 from pgjr_book.show.sets import EARLIER, explained, mark, title
@@ -118,7 +119,8 @@ def _own_rows(records: list[dict], dataset: str) -> list[dict]:
             data = group[0]["data"]
             rows.append({"label": label, "details": [], "cell": _own_cell(group), "images": f"{data['split']}, {data['count']:,}"})
     seen_by = SETS[dataset].seen_by if dataset in SETS else ()
-    refused = dict.fromkeys(record["label"] for record in records if record["config"]["prior"] in seen_by)
+    on_prior = (record for record in records if record["config"]["method"] in ON_PRIOR)
+    refused = dict.fromkeys(record["label"] for record in on_prior if record["config"]["prior"] in seen_by)
     return rows + [{"label": label, "details": [], "cell": {"refused": True}, "images": ""} for label in refused]
 
 

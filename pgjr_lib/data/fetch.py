@@ -91,8 +91,8 @@ def fetch(name: str, root: Path, imagenet: Path | None = None) -> Path:
         return lay_out(name, root, imagenet)
     archive = _archive(name)
     folder = root / archive.layout
-    if folder.is_dir():
-        return folder
+    if available(name, "all", root):
+        return folder if folder.is_dir() else root / name
     root.mkdir(parents=True, exist_ok=True)
     free = _refuse_full(root, archive)
     print(f"{archive.file}: {archive.size / 1e6:,.0f} MB, and {free / 1e9:,.1f} GB are free in {root}", file=sys.stderr)
@@ -166,6 +166,8 @@ def _download(archive: Archive, target: Path) -> None:
         try:
             _download_from(address, archive, _partial(target))
         except _Unreachable as error:
+            if address != archive.address and urlsplit(address).netloc != urlsplit(archive.address).netloc:
+                _partial(target).unlink(missing_ok=True)  # what a mirror sent may be no part of the official file
             reasons.append(f"{urlsplit(address).netloc}: {error}")
             continue
         os.replace(_partial(target), target)
@@ -211,14 +213,27 @@ def _append(address: str, archive: Archive, partial: Path) -> None:
     request = Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     with urlopen(request, timeout=TIMEOUT_SECONDS) as response:
         resumed = response.status == 206
+        length = response.headers.get("Content-Length")
+        if length is not None and int(length) + (have if resumed else 0) != archive.size:
+            raise _Unreachable(f"the server has a file of another size than {archive.size:,} bytes")
         with (
             open(partial, "ab" if resumed else "wb") as stream,
             progress(None, archive.file, "B", archive.size, scale=True) as bar,
         ):
             bar.update(have if resumed else 0)
-            while block := response.read(BLOCK):
+            total = have if resumed else 0
+            while total < archive.size and (block := _read(response)):
                 stream.write(block)
+                total += len(block)
                 bar.update(len(block))
+
+
+def _read(response) -> bytes:
+    """Read a block; whatever breaks the connection is one kind of error, so that a full disk stays another."""
+    try:
+        return response.read(BLOCK)
+    except OSError as error:
+        raise ConnectionError(str(error)) from error
 
 
 def _md5(path: Path) -> str:
@@ -243,6 +258,7 @@ def _unpack(archive: Archive, packed: Path, folder: Path) -> None:
                         shutil.copyfileobj(source, stream, BLOCK)
         if missing := [name for name in archive.wanted if not (work / name).exists()]:
             raise PGJRError(f"{packed} lacks {archive.layout}/{missing[0]}: delete it and fetch {archive.file} again.")
+        shutil.rmtree(folder, ignore_errors=True)  # what somebody unpacked in part
         os.replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from pgjr_lib.data.loading import available
 from pgjr_lib.data.sets import SETS
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.progress import progress
@@ -30,9 +31,9 @@ def lay_out(name: str, root: Path, imagenet: Path | None) -> Path:
         PGJRError: no copy of ImageNet is given, it lacks a class, or it is none.
     """
     folder, classes = root / name, SETS[name].class_names
-    if (folder / "train").is_dir():
-        return folder
     if imagenet is None:
+        if available(name, "train", root):
+            return folder if folder.is_dir() else root / "imagenet"
         raise PGJRError(
             f"{name} is {len(classes)} classes of ImageNet, which cannot be fetched without an account:\n"
             f"register at https://image-net.org/download, and download {TRAIN_ARCHIVE};\n"
@@ -53,6 +54,8 @@ def lay_out(name: str, root: Path, imagenet: Path | None) -> Path:
 
 def _copy(target: Path, classes: tuple[str, ...], files: Iterator, origin: Path) -> None:
     """Write the (class, name, stream) of ``files`` below ``target``, which appears when all classes are there."""
+    if target.is_dir():  # it appears whole
+        return
     work = target.with_name(f".{target.name}.copying")
     shutil.rmtree(work, ignore_errors=True)
     found = set()

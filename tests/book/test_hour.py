@@ -36,6 +36,7 @@ def test_a_machine_without_a_gpu_is_told_the_hours(small, monkeypatch):
     hour.check_machine("clip", "cpu")
     hour.check_machine("embedded")
     monkeypatch.setattr(hour, "gpu", lambda: "NVIDIA T4")
+    monkeypatch.setattr("pgjr_lib.devices.default_device", lambda: "cuda")
     hour.check_machine("clip")
     monkeypatch.setattr(hour, "free_memory_gb", lambda: 2.0)
     with pytest.raises(PGJRError, match="needs about 6 GB of memory, and 2.0 GB are free"):
@@ -51,6 +52,8 @@ def test_a_torch_without_cuda_is_named(small, monkeypatch):
     monkeypatch.setattr("pgjr_lib.devices.default_device", lambda: "cpu")
     with pytest.raises(PGJRError, match="This torch sees no GPU, though the machine has one"):
         hour.run("clip-class-name")
+    with pytest.raises(PGJRError, match="This torch sees no GPU"):
+        hour.check_machine("clip")  # which make book and run call, too
 
 
 def test_gpus_have_their_cards(monkeypatch, tmp_path):
@@ -87,14 +90,17 @@ def test_without_records_there_is_nothing_to_pack(small):
 def test_records_outlive_the_machine_on_a_mounted_drive(small, tmp_path):
     drive = tmp_path / "drive"
     assert hour.keep_on_drive("clip", drive) is None
+    make.build_root("clip").mkdir(parents=True)
     drive.mkdir()
     runs = make.build_root("clip") / "runs"
     runs.mkdir(parents=True)
     (runs / "before.json").write_text("{}")
     kept = hour.keep_on_drive("clip", drive)
     (runs / "after.json").write_text("{}")
-    assert sorted(path.name for path in (kept / "runs").iterdir()) == ["after.json", "before.json"]
+    assert sorted(path.name for path in kept.iterdir()) == ["after.json", "before.json"]
     assert hour.keep_on_drive("clip", drive) == kept  # again, after an interruption
     shutil.rmtree(make.build_root("clip"))  # a new machine
     hour.keep_on_drive("clip", drive)
     assert sorted(path.name for path in runs.iterdir()) == ["after.json", "before.json"]
+    shutil.rmtree(drive / "pgjr")  # the link leads nowhere now
+    assert hour.keep_on_drive("clip", drive) == kept and list(runs.iterdir()) == []

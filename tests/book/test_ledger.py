@@ -34,4 +34,5 @@ def test_tables_keep_series_apart(synthetic):
     found = {(row["set"].dataset, row["set"].series): row["NMI difference"] for row in tables.effects(records).to_dict("records")}
     assert found["cifar10", ""] > 2 and found["cifar10", "CLIP in an hour"] < -2 and found["stl10", ""] > 2
     assert [len(part["attribution"]) for part in by_series(records)] == [40, 20]
-    assert len(of_column(records, "stand-in")["attribution"]) == 40 and of_column(records, "clip") == records
+    assert len(of_column(records, "stand-in")["attribution"]) == 40
+    assert of_column(records, "clip")["attribution"] == []  # a small ResNet never speaks beside CLIP

@@ -83,9 +83,15 @@ def test_a_point_of_a_panel_is_a_number_with_a_label_made_from_it():
 def test_a_profile_like_another_has_its_runs_with_another_prior(manifest):
     loaded = load_manifest()
     clip, stand_in = (loaded.profiles[name] for name in ("clip", "clip-imagenet-labels"))
-    assert stand_in.methods == clip.methods and stand_in.seeds == clip.seeds and stand_in.priors == ["imagenet-labels"]
+    assert stand_in.methods["gjr"] == clip.methods["gjr"] and stand_in.seeds == clip.seeds
+    assert stand_in.priors == ["imagenet-labels"] and stand_in.methods["pgjr"]["map_side"] == 4
+    settings = []
+    for name, variant in (("main", "pgjr"), ("heads", "imagenet-labels/pgjr")):
+        run = next(run for run in variant_runs(loaded, "clip-imagenet-labels", name) if run.variant == variant)
+        settings.append([run.config.relevant()[field] for field in ("map", "tau1", "g", "map_side")])
+    assert settings[0] == settings[1]  # one pGJR in all of its pages
     assert set(clip.sets) - set(stand_in.sets) == {"tiny-imagenet"}  # that prior saw its labels
-    for name in ("heads", "winner"):
+    for name in ("main", "heads", "winner"):
         theirs, ours = (variant_runs(loaded, profile, name) for profile in ("clip", "clip-imagenet-labels"))
         assert {run.config.prior for run in ours} - {None} == {"imagenet-labels"}
         kept = [run for run in theirs if run.config.dataset != "tiny-imagenet"]
@@ -94,8 +100,10 @@ def test_a_profile_like_another_has_its_runs_with_another_prior(manifest):
     assert {run.series for run in variant_runs(loaded, "clip-imagenet-labels", "main")} == {""}
     with pytest.raises(PGJRError, match="profiles.clip-class-name is like clip: name its prior"):
         manifest(lambda m: m["profiles"]["clip-class-name"].pop("prior"))
+    with pytest.raises(PGJRError, match="clip-class-name is like clip: leave seeds out"):
+        manifest(lambda m: m["profiles"]["clip-class-name"].update(prior="class-name", seeds={"head": 1}))
     with pytest.raises(PGJRError, match="clip-class-name.like: there is no profile 'clop': did you mean clip"):
-        manifest(lambda m: m["profiles"]["clip-class-name"].update(like="clop"))
+        manifest(lambda m: m["profiles"]["clip-class-name"].update(like="clop", seeds={}))
 
 
 def test_a_variant_may_be_run_on_some_sets_only(manifest):

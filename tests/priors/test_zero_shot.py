@@ -86,6 +86,12 @@ def test_from_a_shell_one_line_a_check(own_weights, images, monkeypatch, capsys)
     assert "FAILED" in out and err.splitlines()[-1].endswith("is not as it should be: install again, or fetch the weights again.")
 
 
+def test_only_a_clip_can_be_checked(capsys):
+    for name in ("class-name", "random:class-name"):
+        assert main(["verify", "--clip", "--prior", name]) == 2
+        assert f"{name} has no text tower that can be checked" in capsys.readouterr().err
+
+
 def test_without_weights_the_check_stays_open(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PGJR_CACHE", str(tmp_path))
     assert main(["verify", "--clip"]) == 0

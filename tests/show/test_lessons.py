@@ -65,10 +65,20 @@ def test_without_a_gain_there_is_no_control_to_speak_of(synthetic):
     assert only.lead == "the jigsaw improves clustering in 0 of 2 comparisons (3 are not finished)"
 
 
+def test_a_series_never_enters_the_controls_of_the_stand_ins(everything):
+    large = [{**r, "key": f"{r['key']} b", "series": "CLIP in an hour",
+              "config": {**r["config"], "backbone": "resnet18"}, "scores": {"plain": {k: [0.9] * 2 for k in r["scores"]["plain"]}}}
+             for r in everything["attribution"] if r["variant"] == "gjr" and r["config"]["dataset"] == "cifar10"]  # fmt: skip
+    mixed = {**everything, "attribution": [*everything["attribution"], *large]}
+    assert [lesson.sentence for lesson in lessons(mixed) if lesson.column == "stand-in"] == [
+        lesson.sentence for lesson in lessons(everything)
+    ]
+
+
 def test_the_front_page_has_two_sentences(everything):
     text = in_short(everything)
-    assert text.count(".") == 2 and text.startswith("Whether a pretrained prior makes convergence faster is open, and the jigsaw")
-    assert text.endswith("A control explains every gain.")
+    assert text.count(".") == 3 and text.startswith("Whether a pretrained prior makes convergence faster is open, and the jigsaw")
+    assert text.endswith("A control explains every gain. We saw this with stand-ins for CLIP.")
 
 
 def test_every_verdict_has_its_lead():

@@ -64,7 +64,8 @@ def test_every_published_number_appears_once(published, paper):
 
 
 def test_sets_whose_labels_trained_a_prior_are_refused_in_its_rows(published, paper, ours):
-    page = literature.main_results([ours("pgjr", 0, 40, prior="class-name"), ours("idfd", 0, 40)], published, paper)
+    both = [ours(method, 0, 40, prior="class-name") for method in ("pgjr", "idfd")]
+    page = literature.main_results(both, published, paper)
     assert page.count('<td colspan="3"><em>prior saw these labels</em></td>') == 3  # a row in each of three sets
     page = literature.main_results([ours("pgjr", 0, 40, prior="ViT-B-32-quickgelu/openai")], published, paper)
     assert "prior saw these labels" not in page
