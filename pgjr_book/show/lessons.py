@@ -21,10 +21,10 @@ CONTROLS = {  # of claim 2 -> how a sentence calls the control
 }  # fmt: skip
 LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 counts instead
     1: {
-        "holds": "a pretrained prior makes convergence faster",
-        "fails": "a pretrained prior does not make convergence faster",
-        "mixed": "whether a pretrained prior makes convergence faster depends on the prior",
-        "open": "whether a pretrained prior makes convergence faster is open",
+        "holds": "pGJR settles sooner than GJR, with its encodings counted",
+        "fails": "pGJR does not settle sooner than GJR when its encodings are counted",
+        "mixed": "whether pGJR settles sooner than GJR depends on the prior",
+        "open": "whether pGJR settles sooner than GJR is open",
     },
     4: {
         "holds": "which of GJR and pGJR wins depends on the data and on what the prior knows of them",
@@ -39,9 +39,9 @@ LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 cou
     },
 }
 SIDES = {  # outcome -> how a sentence calls it, by claim where that differs
-    "gain": {1: "pGJR is faster", 2: "it helps", 4: "pGJR wins", 5: "it does better"},
-    "harm": {1: "pGJR is not faster", 2: "it harms", 4: "GJR wins", 5: "it does worse"},
-    "equivalent": {1: "both are as fast", 2: "it changes nothing", 4: "both are as good", 5: "it does no better"},
+    "gain": {1: "sooner", 2: "it helps", 4: "pGJR wins", 5: "it does better"},
+    "harm": {1: "not sooner", 2: "it harms", 4: "GJR wins", 5: "it does worse"},
+    "equivalent": {1: "as soon", 2: "it changes nothing", 4: "both are as good", 5: "it does no better"},
     "open": {1: "open", 2: "open", 4: "open", 5: "open whether it does better"},
     None: {1: "not finished", 2: "not finished", 4: "not finished", 5: "not finished: whether it does better"},
 }
@@ -80,8 +80,8 @@ def lessons(records: Records) -> list[Lesson]:
             column = next(c for c, f in rows[number].findings.items() if f is finding)
             own = ledgers.of_column(records, column)
             lead = jigsaw_lead(finding) if number == 2 else LEADS[number][finding.verdict]
-            detail = _by_outcome(number, finding)
-            found.append(Lesson(lead, detail + _head_start(own, finding) if number == 1 else detail, column))
+            lead += _head_start(own, finding) if number == 1 else ""
+            found.append(Lesson(lead, _by_outcome(number, finding), column))
             if number == 2 and (controls := _controls(own, column, finding)):
                 found.append(controls)
     return found
@@ -139,7 +139,7 @@ def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | N
 
 
 def _head_start(records: Records, finding: Finding) -> str:
-    """Say with which priors pGJR is at GJR's end before any training; "" where it is with none.
+    """Say that pGJR is at GJR's end before any training, and with which priors; "" where it is with none.
 
     Claim 1 asks when each method reaches its own end, which hides that.
     """
@@ -150,7 +150,9 @@ def _head_start(records: Records, finding: Finding) -> str:
         pgjr = verdicts.race(records, comparison.variant, comparison.dataset, goal)
         if goal is not None and pgjr.ends and pgjr.before_training[SHARES[-1], "gjr"] == len(pgjr.ends):
             ahead.append(PRIOR_NAMES[comparison.prior])
-    return f"; with {_join(ahead)} the untrained head is at GJR’s end already" if ahead else ""
+    every = len(ahead) == sum(cell.runs > 0 for cell in finding.cells)
+    where = "" if every else f"with {_join(ahead)} "
+    return f", but {where}its untrained head is at GJR’s end already" if ahead else ""
 
 
 def _by_outcome(number: int, finding: Finding) -> str:
