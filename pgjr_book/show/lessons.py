@@ -150,9 +150,11 @@ def _head_start(records: Records, finding: Finding) -> str:
         pgjr = verdicts.race(records, comparison.variant, comparison.dataset, goal)
         if goal is not None and pgjr.ends and pgjr.before_training[SHARES[-1], "gjr"] == len(pgjr.ends):
             ahead.append(PRIOR_NAMES[comparison.prior])
+    if not ahead:
+        return ""
     every = len(ahead) == sum(cell.runs > 0 for cell in finding.cells)
     where = "" if every else f"with {_join(ahead)} "
-    return f", but {where}its untrained head is at GJR’s end already" if ahead else ""
+    return f", but {where}its untrained head is at GJR’s end already"
 
 
 def _by_outcome(number: int, finding: Finding) -> str:
