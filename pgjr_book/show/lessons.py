@@ -10,7 +10,7 @@ from pgjr_book import verdicts
 from pgjr_book.races import SHARES
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
-from pgjr_book.show.sentences import PRIOR_NAMES, compared
+from pgjr_book.show.sentences import PRIOR_NAMES, begun, compared
 from pgjr_book.show.sets import set_name, title
 from pgjr_book.stats import LEVEL
 from pgjr_book.verdicts import Cell, Finding, Records
@@ -63,7 +63,7 @@ class Lesson:
     def sentence(self) -> str:
         """The lead and the detail as one sentence."""
         text = f"{self.lead}: {self.detail}" if self.detail else self.lead
-        return f"{text[0].upper()}{text[1:]}."
+        return f"{begun(text)}."
 
 
 def lessons(records: Records) -> list[Lesson]:
@@ -103,7 +103,7 @@ def in_short(records: Records) -> str:
     columns = {lesson.column for lesson in shown}
     seen = {frozenset(("stand-in",)): ["We saw this with stand-ins for CLIP."], frozenset(): []}
     note = seen.get(frozenset(columns), ["Some of it was seen with stand-ins for CLIP."] if "stand-in" in columns else [])
-    return " ".join([*(f"{text[0].upper()}{text[1:]}." for text in pairs), *note])
+    return " ".join([*(f"{begun(text)}." for text in pairs), *note])
 
 
 def jigsaw_lead(finding: Finding) -> str:

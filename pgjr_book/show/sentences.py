@@ -51,6 +51,11 @@ def verdict(finding: Finding, column: str = "stand-in") -> str:
 def evidence(number: int, finding: Finding) -> str:
     """Word the numbers behind the verdict on a claim, as the beginning of a sentence."""
     text = "; ".join(evidence_lines(number, finding))
+    return begun(text)
+
+
+def begun(text: str) -> str:
+    """Return ``text`` as the beginning of a sentence; pGJR keeps its small letter."""
     return text if text.startswith("pGJR") else f"{text[0].upper()}{text[1:]}"
 
 

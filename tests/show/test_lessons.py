@@ -89,5 +89,9 @@ def test_every_verdict_has_its_lead():
     assert {claim.number for claim in verdicts.CLAIMS} - set(LEADS) == {2, 3}
 
 
+def test_a_sentence_begins_with_a_capital_but_for_pgjr():
+    assert [Lesson(lead).sentence for lead in ("the jigsaw", "pGJR settles")] == ["The jigsaw.", "pGJR settles."]
+
+
 def test_the_list_is_escaped():
     assert as_html([Lesson("a <b> and c", "d")]) == "<ol><li>A &lt;b&gt; and c: d.</li></ol>" and "Not run" in as_html([])
