@@ -42,7 +42,7 @@ rule notebook:
     input:
         source="notebooks/{name}.ipynb",
         records=lambda wildcards: relative(
-            p for n in READS[wildcards.name] for p in [*PLAN.experiments[n].paths.values(), *make.committed(PROFILE, n)]
+            p for n in READS[wildcards.name] for p in [*PLAN.experiments[n].paths.values(), *PLAN.experiments[n].committed]
         ),
     output: f"{ROOT}/notebooks/{{name}}.ipynb"
     threads: 1

@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pgjr_book.provenance import HASH
-from pgjr_book.records import read_record
-from pgjr_book.run_config import RESULTS_VERSION, RunConfig, digest
+from pgjr_book.records import key_of, read_record
+from pgjr_book.run_config import RESULTS_VERSION, RunConfig
 from pgjr_lib.data.sets import SETS
 from pgjr_lib.errors import PGJRError
 
@@ -51,7 +51,7 @@ def _check_key(path: Path, record: dict, run: RunConfig) -> None:
     if record["results_version"] < RESULTS_VERSION:  # keys of earlier code had other parts
         return
     features = (record["weights"]["checksum"], record["feature_format"]) if run.features() else None
-    if record["key"] != digest(run.relevant(), record["data"]["checksum"], features, RESULTS_VERSION):
+    if record["key"] != key_of(run, record["data"]["checksum"], features):
         raise PGJRError(f"{path} does not have the key of its configuration, data and weights: it was changed; leave it out.")
 
 
@@ -69,7 +69,7 @@ def _check_data(path: Path, record: dict, run: RunConfig) -> None:
     info, count = SETS.get(run.dataset), record["data"]["count"]
     if info is None:
         return
-    whole = sum(n for split, n in zip(info.splits, info.counts, strict=True) if run.split in (split, "all"))
+    whole = info.count(run.split)
     expected = min(whole, run.limit or whole)
     if not info.generated and count != expected and not record["data"]["note"]:
         raise PGJRError(f"{path} has {count:,} images of {run.dataset} ({run.split}), which has {expected:,}: leave it out.")

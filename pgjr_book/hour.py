@@ -10,7 +10,7 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from pgjr_book import make, records
+from pgjr_book import make
 from pgjr_book.manifest import Profile, known, load_manifest
 from pgjr_lib.data.fetch import fetch as fetch_set
 from pgjr_lib.data.loading import available
@@ -122,15 +122,13 @@ def run(profile: str, device: str | None = None) -> int:
     """
     check_machine(profile, device)
     plan, rates = make.plan(profile), load_manifest().cards[card(gpu())]
-    plan.refuse_missing()
-    root, todo = make.build_root(profile), {}
+    plan.refuse_incomplete()
+    root, todo = make.build_root(profile), []
     for entry in plan.experiments.values():
-        for run in (variant.config for variant in entry.experiment.runs if not entry.left_out):
-            path, timed = records.record_path(run, root), entry.experiment.timed
-            minutes = 60 * make.run_hours(run, rates.rates) + rates.scoring_s / 60
-            if not path.exists() and (path not in todo or timed):
-                todo[path] = (run, minutes, timed)
-    order = sorted(todo.values(), key=lambda item: (not item[2], item[1]))
+        for run, path in entry.paths.items():
+            if path in entry.own and not path.exists():
+                todo.append((run, 60 * make.run_hours(run, rates.rates) + rates.scoring_s / 60, entry.experiment.timed))
+    order = sorted(todo, key=lambda item: (not item[2], item[1]))
     with progress(None, f"profile {profile}", "min", sum(m for _, m, _ in order)) as bar, _bars_hidden():
         bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| about {remaining} left"
         for number, (run, minutes, timed) in enumerate(order, 1):
@@ -155,12 +153,12 @@ def pack(profile: str) -> Path:
         PGJRError: there are none.
     """
     root = make.build_root(profile)
-    found = sorted((root / "runs").glob("*.json"))
-    if not found:
+    paths = sorted((root / "runs").glob("*.json"))
+    if not paths:
         raise PGJRError(f"{root / 'runs'} holds no records: run the profile first.")
     target = root / f"records-{profile}.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in found:
+        for path in paths:
             archive.write(path, f"results/{path.name}")
     return target
 

@@ -36,6 +36,7 @@ class PlannedExperiment:
         experiment: what it is, with its runs.
         paths: run -> path of its record, for the runs whose data and weights are here.
         own: the paths of the runs that no earlier or timed experiment computes.
+        committed: the files of the committed records that its pages show.
         features: the manifests of the features that the runs read.
         left_out: whether it is optional and lacks a prior. Nothing is computed for it until that prior is fetched.
     """
@@ -43,6 +44,7 @@ class PlannedExperiment:
     experiment: Experiment
     paths: dict[RunConfig, Path] = field(default_factory=dict)
     own: list[Path] = field(default_factory=list)
+    committed: list[Path] = field(default_factory=list)
     features: list[Path] = field(default_factory=list)
     left_out: bool = False
 
@@ -112,14 +114,15 @@ def plan(profile: str, root: Path | None = None, only: Sequence[str] = ()) -> Pl
     # a run that several experiments show belongs to the timed one, so that it runs alone
     for name in sorted(chosen, key=lambda n: not manifest.experiments[n].timed):
         experiment = manifests.experiment(manifest, profile, name)
+        committed_runs = _committed_runs(manifest, profile, name)
+        committed = [path for _, path in committed_runs]
         if rendered:
-            paths = {run.config: path for run, path in _committed_runs(manifest, profile, name)}
-            entries[name] = PlannedExperiment(experiment, paths)
+            entries[name] = PlannedExperiment(experiment, {run.config: path for run, path in committed_runs}, committed=committed)
             continue
         lacking = {run.config.prior for run in experiment.runs if run.config.features() and not at_hand(run.config.prior)}
         to_fetch |= dict.fromkeys(sorted(lacking))
         if experiment.optional and lacking:
-            entries[name] = PlannedExperiment(experiment, left_out=True)
+            entries[name] = PlannedExperiment(experiment, committed=committed, left_out=True)
             continue
         required |= dict.fromkeys(sorted(lacking))
         paths, manifests_read = {}, {}
@@ -137,7 +140,7 @@ def plan(profile: str, root: Path | None = None, only: Sequence[str] = ()) -> Pl
         own = [path for path in dict.fromkeys(paths.values()) if path not in owned]
         owned.update(own)
         features |= manifests_read
-        entries[name] = PlannedExperiment(experiment, paths, own, list(manifests_read))
+        entries[name] = PlannedExperiment(experiment, paths, own, committed, list(manifests_read))
     experiments = {name: entries[name] for name in manifest.experiments if name in entries}
     return Plan(profile, experiments, features, list(to_fetch), list(required), list(missing))
 
@@ -159,7 +162,7 @@ def image_count(run: RunConfig) -> int:
     if (info := SETS.get(run.dataset)) is None:
         count = len(data.list_images(Path(os.path.expanduser(run.dataset.partition(":")[2])))[0])
     else:
-        count = sum(n for split, n in zip(info.splits, info.counts, strict=True) if run.split in (split, "all"))
+        count = info.count(run.split)
     return min(count, run.limit or count)
 
 
@@ -409,16 +412,9 @@ def records_for(notebook: str, profile: str) -> dict[str, list[dict]]:
 
 def profile_records(profile: str, without: tuple[str, ...] = ()) -> list[dict]:
     """Return every record that a profile's book shows, apart from those that only the experiments ``without`` show."""
-    entries = plan(profile).experiments
-    paths = {path for name, entry in entries.items() if name not in without for path in entry.paths.values()}
-    manifest = load_manifest()
-    paths |= {path for name in entries if name not in without for _, path in _committed_runs(manifest, profile, name)}
+    shown = [entry for name, entry in plan(profile).experiments.items() if name not in without]
+    paths = {path for entry in shown for path in [*entry.paths.values(), *entry.committed]}
     return [records.read_record(path) for path in sorted(paths) if path.exists()]
-
-
-def committed(profile: str, name: str) -> list[Path]:
-    """Return the files of the committed records that the pages of a profile show of an experiment."""
-    return [path for _, path in _committed_runs(load_manifest(), profile, name)]
 
 
 def _fetch_prior(prior: str, optional: bool = False) -> bool:

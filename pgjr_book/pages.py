@@ -35,8 +35,8 @@ def plan_of(profile: str, card: str) -> str:
     """
     settings = known(load_manifest().profiles, profile, "profile")
     planned = plan(profile)
-    found = [name for name, entry in planned.experiments.items() if entry.experiment.runs]
-    planned = replace(plan(profile, only=found), missing=[], to_fetch=[])
+    run_here = {name: entry for name, entry in planned.experiments.items() if entry.experiment.runs}
+    planned = replace(planned, experiments=run_here, missing=[], to_fetch=[])
     return plan_text(settings, planned, cost(planned, card), shutil.disk_usage(home()).free)
 
 

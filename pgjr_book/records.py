@@ -28,8 +28,12 @@ def key(run: RunConfig) -> str:
     Raises:
         PGJRError: data or weights are not here, so that their checksums are unknown.
     """
-    features = (prior_digest(run.prior), FORMAT) if run.features() else None
-    return digest(run.relevant(), data_digest(run), features, RESULTS_VERSION)
+    return key_of(run, data_digest(run), (prior_digest(run.prior), FORMAT) if run.features() else None)
+
+
+def key_of(run: RunConfig, data_checksum: str, features: tuple[str, int] | None) -> str:
+    """Return the key that the run has with these data and features: (checksum of the prior's weights, format), or None."""
+    return digest(run.relevant(), data_checksum, features, RESULTS_VERSION)
 
 
 def record_path(run: RunConfig, root: Path) -> Path:

@@ -34,8 +34,7 @@ class PGJRClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         temperature: tau_1 of equation 8. A sharp one (0.1) separates samples, a soft one (1) keeps more of the
             features' own structure.
         decorrelation: alpha of equation 11.
-        negatives: samples that each step of instance discrimination draws to estimate its sum; None takes all. From
-            some ten thousand samples on it saves most of the time.
+        negatives: samples that each step of instance discrimination draws to estimate its sum; None takes all.
         n_init: starts of k-means; the best one is kept.
         device: where the head is trained, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ...
         random_state: a seed, or a numpy random state.

@@ -73,7 +73,7 @@ def lessons(records: Records) -> list[Lesson]:
         records: experiment -> its records.
     """
     rows = {row.claim.number: row for row in ledgers.ledger(records)}
-    found = []
+    said = []
     for number in (1, 2, 4, 5):
         finding = rows[number].evidence
         if finding.verdict != "not run":
@@ -81,15 +81,15 @@ def lessons(records: Records) -> list[Lesson]:
             own = ledgers.of_column(records, column)
             lead = jigsaw_lead(finding) if number == 2 else LEADS[number][finding.verdict]
             lead += _head_start(own, finding) if number == 1 else ""
-            found.append(Lesson(lead, _by_outcome(number, finding), column))
+            said.append(Lesson(lead, _by_outcome(number, finding), column))
             if number == 2 and (controls := _controls(own, column, finding)):
-                found.append(controls)
-    return found
+                said.append(controls)
+    return said
 
 
-def as_html(found: list[Lesson]) -> str:
+def as_html(said: list[Lesson]) -> str:
     """Return lessons as a numbered list; "not run" where there are none."""
-    items = "".join(f"<li>{html.escape(lesson.sentence)}</li>" for lesson in found)
+    items = "".join(f"<li>{html.escape(lesson.sentence)}</li>" for lesson in said)
     return f"<ol>{items}</ol>" if items else "<p><em>Not run: this profile has no records of these claims.</em></p>"
 
 
@@ -98,12 +98,14 @@ def in_short(records: Records) -> str:
 
     "" without runs.
     """
-    shown = lessons(records)[:4]
-    pairs = [", and ".join(lesson.lead for lesson in shown[i : i + 2]) for i in range(0, len(shown), 2)]
-    columns = {lesson.column for lesson in shown}
-    seen = {frozenset(("stand-in",)): ["We saw this with stand-ins for CLIP."], frozenset(): []}
-    note = seen.get(frozenset(columns), ["Some of it was seen with stand-ins for CLIP."] if "stand-in" in columns else [])
-    return " ".join([*(f"{begun(text)}." for text in pairs), *note])
+    first = lessons(records)[:4]
+    sentences = [f"{begun(', and '.join(lesson.lead for lesson in first[i : i + 2]))}." for i in range(0, len(first), 2)]
+    columns = {lesson.column for lesson in first}
+    if columns == {"stand-in"}:
+        sentences.append("We saw this with stand-ins for CLIP.")
+    elif "stand-in" in columns:
+        sentences.append("Some of it was seen with stand-ins for CLIP.")
+    return " ".join(sentences)
 
 
 def jigsaw_lead(finding: Finding) -> str:

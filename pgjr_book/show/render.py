@@ -131,16 +131,17 @@ def table(frame: pd.DataFrame, name: str) -> str:
         return NOT_RUN
     best, groups = best_scores(frame), _groups(frame)
     blocks, blocked = _blocks(frame)
-    shown = display(frame).drop(columns=["set"] if blocked else [])
-    numeric = {column: pd.api.types.is_numeric_dtype(frame[groups[column][0]]) for column in shown}
+    displayed = display(frame).drop(columns=["set"] if blocked else [])
+    numeric = {column: pd.api.types.is_numeric_dtype(frame[groups[column][0]]) for column in displayed}
+    sort_keys = {column: [_sort_key(value) for value in frame[groups[column][0]].tolist()] for column in displayed}
     cells = [
-        [{"text": row[column], "number": numeric[column], "sort": _sort_key(frame, groups[column][0], position),
-          "best": (position, column) in best} for column in shown]
-        for position, row in enumerate(shown.to_dict("records"))
+        [{"text": row[column], "number": numeric[column], "sort": sort_keys[column][position],
+          "best": (position, column) in best} for column in displayed]
+        for position, row in enumerate(displayed.to_dict("records"))
     ]  # fmt: skip
     return fill(
         "table.html",
-        columns=[{"name": column, "number": numeric[column]} for column in shown],
+        columns=[{"name": column, "number": numeric[column]} for column in displayed],
         blocks=[{"title": title, "rows": [cells[i] for i in rows]} for title, rows in blocks],
         bold=bool(best), marks=Markup(marks(frame)), link=Markup(csv_link(csv(frame), name)),
     )  # fmt: skip
@@ -151,16 +152,16 @@ def best_scores(frame: pd.DataFrame) -> set[tuple[int, str]]:
 
     Only tables of scores over seeds have any. Other features of a run, which stand below it, do not compete.
     """
-    found: set[tuple[int, str]] = set()
+    places: set[tuple[int, str]] = set()
     if not {"set", "seeds"} <= set(frame):
-        return found
+        return places
     competing = ~frame.get("variant", pd.Series("", index=frame.index)).isin(list(ALSO_SCORED.values()))
     for _, rows in frame[competing].groupby("set", sort=False):
         for metric in (metric for metric in SCORES if metric in rows and len(rows) > 1):
             moments = [Moments(*values) for values in rows[[metric, f"{metric} sd", "seeds"]].itertuples(index=False)]
             top = max(moments, key=lambda m: m.mean)
-            found |= {(frame.index.get_loc(i), metric) for i, m in zip(rows.index, moments, strict=True) if not apart(top, m)}
-    return found
+            places |= {(frame.index.get_loc(i), metric) for i, m in zip(rows.index, moments, strict=True) if not apart(top, m)}
+    return places
 
 
 def _blocks(frame: pd.DataFrame) -> tuple[list[tuple[str, list[int]]], bool]:
@@ -175,9 +176,8 @@ def _blocks(frame: pd.DataFrame) -> tuple[list[tuple[str, list[int]]], bool]:
     return [(marked(where), rows) for where, rows in blocks.items()], True
 
 
-def _sort_key(frame: pd.DataFrame, column: str, position: int) -> float | None:
-    """Return the number by which a cell sorts; None where it sorts by its words, or holds no number."""
-    value = frame[column].tolist()[position]
+def _sort_key(value) -> float | None:
+    """Return the number by which a cell with this value sorts; None where it sorts by its words, or holds no number."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) and not pd.isna(value) else None
 
 

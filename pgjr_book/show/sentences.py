@@ -106,7 +106,7 @@ def summary(finding: Finding) -> str:
     sides: dict[str, list[str]] = {}
     for cell in finding.cells:
         sides.setdefault(OUTCOMES[cell.outcome], []).append(place(cell))
-    return " ".join(f"{outcome[0].upper()}{outcome[1:]}: {'; '.join(names)}." for outcome, names in sides.items())
+    return " ".join(f"{begun(outcome)}: {'; '.join(names)}." for outcome, names in sides.items())
 
 
 # ---- tables ----
@@ -138,8 +138,7 @@ def controls(attributed: pd.DataFrame) -> str:
             f"{numbers.signed(row['95 % interval high'])}], {row['outcome']})" for row in rows.to_dict("records")
         ]  # fmt: skip
         parts.append(f"for {method} on {set_name(where)}, against {', '.join(against)}")
-    text = "; ".join(parts) or "not run"
-    return f"{text[0].upper()}{text[1:]}"
+    return begun("; ".join(parts) or "not run")
 
 
 def best_setting(extremes: pd.DataFrame) -> str:

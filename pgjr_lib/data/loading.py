@@ -124,8 +124,7 @@ class _Source:
     def count(self):
         if self.files:
             return len(self.files)
-        info = SETS[self.name]
-        return sum(n for part, n in zip(info.splits, info.counts, strict=True) if self.split in (part, "all"))
+        return SETS[self.name].count(self.split)
 
 
 def _locate(name, split, root):

@@ -86,6 +86,10 @@ class SetInfo:
     images_from: str = ""
     mark: str = ""
 
+    def count(self, split: Split) -> int:
+        """Return the number of official images in ``split``; 0 where the set has no such split."""
+        return sum(n for part, n in zip(self.splits, self.counts, strict=True) if split in (part, "all"))
+
 
 _TRAIN_TEST = ("train", "test")
 _CIFAR = "www.cs.toronto.edu/~kriz/cifar.html"

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import nbformat
+import open_clip
 import pytest
+import torch
 import yaml
 
 from pgjr_book import make
 from pgjr_book.manifest import load_manifest
 from pgjr_book.run_config import RunConfig
+from pgjr_lib.priors.encoder import save_prior
 
 ROOT = Path(__file__).parents[2]
 TINY = dict(method="gjr", dataset="digits", split="all", limit=96, image_size=8, backbone="thin", n=2, g=1,
@@ -28,6 +31,22 @@ def write_notebook():
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def save_random_clip():
+    """A function that saves a ViT-B/32 of CLIP with random weights in a folder, under the name of the original."""
+
+    def save(folder: Path) -> None:
+        torch.manual_seed(0)
+        model = open_clip.create_model("ViT-B-32-quickgelu")
+        preprocessing = {"size": 224, "mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD),
+                         "interpolation": "bicubic"}  # fmt: skip
+        save_prior(folder / "ViT-B-32-quickgelu--openai.safetensors", model.state_dict(), architecture="ViT-B-32-quickgelu",
+                   activation="quick_gelu", preprocessing=preprocessing,
+                   training_data="none: random weights of a test")  # fmt: skip
+
+    return save
 
 
 @pytest.fixture

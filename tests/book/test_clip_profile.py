@@ -14,15 +14,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
-import torch
 import yaml
 from PIL import Image
 
 from pgjr_book.records import read_record
 from pgjr_lib.data.sets import SETS
-from pgjr_lib.priors.encoder import save_prior
 
 HERE = Path(__file__).parents[2]
 CLIP_SETS = ("cifar10", "cifar20", "stl10", "tiny-imagenet")
@@ -49,7 +46,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def clone(tmp_path):
+def clone(tmp_path, save_random_clip):
     """A copy of the repository whose profile ``clip`` is small and whose archives lie on a server of this machine."""
     clone, served = tmp_path / "clone", tmp_path / "served"
     clone.mkdir()
@@ -81,13 +78,7 @@ def clone(tmp_path):
             variant["run"] |= {extra: 1 for extra in ("landscape", "snapshots", "exemplars") if extra in variant["run"]}
             variant["run"] |= {"views": 1} if "views" in variant["run"] else {}
     (clone / "experiments.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
-    torch.manual_seed(0)
-    model = open_clip.create_model("ViT-B-32-quickgelu")
-    preprocessing = {"size": 224, "mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD),
-                     "interpolation": "bicubic"}  # fmt: skip
-    save_prior(tmp_path / "weights" / "ViT-B-32-quickgelu--openai.safetensors", model.state_dict(),
-               architecture="ViT-B-32-quickgelu", activation="quick_gelu", preprocessing=preprocessing,
-               training_data="none: random weights of a test")  # fmt: skip
+    save_random_clip(tmp_path / "weights")
     environment = {name: value for name, value in os.environ.items() if name not in ("PGJR_DATA", "http_proxy", "HTTP_PROXY")}
     environment |= {"PGJR_WEIGHTS": str(tmp_path / "weights"), "PGJR_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(clone),
                     "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}  # fmt: skip
@@ -112,8 +103,8 @@ def test_the_notebook_goes_from_nothing_to_a_zip_of_records(clone):
     assert sorted(path.name for path in (folder / "notebooks" / "data").iterdir()) == sorted(CLIP_SETS)  # no archive is left
     packed = zipfile.ZipFile(build / "records-clip.zip")
     assert len(packed.namelist()) == len(records) > 50
-    shown = (build / "notebooks" / "run-on-a-gpu.ipynb").read_text()
+    page = (build / "notebooks" / "run-on-a-gpu.ipynb").read_text()
     for part in ("The claims ledger", "Figure 4.", "Figure 5.", "Table 2.", "Table 5.", "CLIP in an hour", "runs computed"):
-        assert part in shown
+        assert part in page
     ledger = (build / "notebooks" / "ledger.ipynb").read_text()
     assert "2 of 10 runs, not finished" in ledger  # in the column of CLIP beside a short CNN

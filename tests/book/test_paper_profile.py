@@ -7,15 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
-import torch
 import yaml
 from PIL import Image
 
 from pgjr_book.records import read_record
 from pgjr_lib.data.sets import SETS
-from pgjr_lib.priors.encoder import save_prior
 
 HERE = Path(__file__).parents[2]
 GENERATED = tuple(name for name, info in SETS.items() if info.generated)
@@ -23,7 +20,7 @@ PAPER = tuple(name for name, info in SETS.items() if info.paper)
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
+def clone(tmp_path_factory, save_random_clip):
     """A copy of the repository whose paper profile is small, with data and weights beside it."""
     root = tmp_path_factory.mktemp("paper")
     clone = root / "clone"
@@ -69,13 +66,7 @@ def clone(tmp_path_factory):
                     side = (32, 32) if SETS[name].side else (40 + i % 3, 36)  # ImageNet's vary
                     pixels = np.clip(base + 40 * rng.standard_normal((*side, 3)), 0, 255).astype(np.uint8)
                     Image.fromarray(pixels).save(folder / f"{i}.png")
-    torch.manual_seed(0)
-    model = open_clip.create_model("ViT-B-32-quickgelu")
-    preprocessing = {"size": 224, "mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD),
-                     "interpolation": "bicubic"}  # fmt: skip
-    save_prior(root / "weights" / "ViT-B-32-quickgelu--openai.safetensors", model.state_dict(),
-               architecture="ViT-B-32-quickgelu", activation="quick_gelu", preprocessing=preprocessing,
-               training_data="none: random weights of a test")  # fmt: skip
+    save_random_clip(root / "weights")
     environment = {**os.environ, "PGJR_DATA": str(root / "data"), "PGJR_WEIGHTS": str(root / "weights"),
                    "PGJR_CACHE": str(root / "cache"), "PYTHONPATH": str(clone),
                    "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}  # fmt: skip
