@@ -48,8 +48,6 @@ NUMBERS = {  # columns of fractions that are not written with one decimal
     "encoding, s": WHOLE,
     "training, s": WHOLE,
     "NMI difference": SIDED,
-    "95 % interval": SIDED,
-    "99 % interval": SIDED,
     "difference": Number(lambda points: f"{points:+.1f}", numbers.fixed),
 }
 
@@ -210,7 +208,7 @@ def _groups(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _number(name: str) -> Number:
-    return SIDED if name.startswith(AGAINST) else NUMBERS.get(name, ONE_DECIMAL)
+    return SIDED if name.startswith(AGAINST) or name.endswith(" % interval") else NUMBERS.get(name, ONE_DECIMAL)
 
 
 def _rows(frame: pd.DataFrame, columns: Iterable[str]) -> Iterable[tuple]:

@@ -303,7 +303,7 @@ def races(records: verdicts.Records) -> pd.DataFrame:
 
 def cells(finding: verdicts.Finding) -> pd.DataFrame:
     """Tabulate the cells of a claim: the difference in NMI points with its interval, and the outcomes for all metrics."""
-    rows, level = [], f"{100 * finding.level:g} % interval"
+    rows, level = [], f"{100 * finding.level:.3g} % interval"
     for cell in finding.cells if finding.verdict != "not run" else ():
         interval = cell.interval(finding.level) if cell.interval else (float("nan"),) * 3
         rows.append({
