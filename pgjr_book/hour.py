@@ -54,9 +54,10 @@ def check_machine(profile: str, device: str | None = None) -> None:
     """
     settings = _profile(profile)
     if settings.needs_gpu and device != "cpu" and gpu() is None:
-        hours = make.cost(make.plan(profile), "cpu").hours
+        hours = make.cost(make.plan(profile), "cpu").hours if make.rated_on_cards(settings) else None
+        long = "days" if hours is None else f"about {hours:.0f} hours"
         raise PGJRError(
-            f"Profile {profile} needs a GPU, and there is none: on two CPU cores it takes about {hours:.0f} hours."
+            f"Profile {profile} needs a GPU, and there is none: on two CPU cores it takes {long}."
             " Choose a machine with a GPU, or ask for the CPU with --device cpu (in the notebook: device = \"cpu\")."
         )
     if settings.needs_gpu and device != "cpu":

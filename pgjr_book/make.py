@@ -211,6 +211,11 @@ class Cost:
         return self.encoding_hours + runs / (self.card.jobs if self.card else 1)
 
 
+def rated_on_cards(profile: manifests.Profile) -> bool:
+    """Say whether the cards' rates are those of the CNN that a profile trains."""
+    return profile.methods.get("gjr", {}).get("backbone") == CARDS_CNN
+
+
 def cost(plan: Plan, card: str | None = None) -> Cost:
     """Estimate what a plan costs, at the profile's rates or at those of a card, which count the scoring too.
 
@@ -223,7 +228,7 @@ def cost(plan: Plan, card: str | None = None) -> Cost:
     if rates is None:
         place = f"{manifests.FILE}: profiles.{plan.profile}"
         raise PGJRError(f"{place} has no rates: add cnn, prior and head, in images a second.")
-    if machine and profile.methods.get("gjr", {}).get("backbone") != CARDS_CNN:
+    if machine and not rated_on_cards(profile):
         raise PGJRError(f"The rates of cards are of {CARDS_CNN}, which profile {plan.profile} does not train: leave the card out.")
     scoring = machine.scoring_s / 3600 if machine else 0.0
     rows, hashes, recorded, images = [], set(), 0, {}

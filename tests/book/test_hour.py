@@ -3,8 +3,10 @@
 import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
+import yaml
 
 from pgjr_book import hour, make
 from pgjr_book.__main__ import main
@@ -40,6 +42,14 @@ def test_a_machine_without_a_gpu_is_told_the_hours(small, monkeypatch):
     hour.check_machine("clip")
     monkeypatch.setattr(hour, "free_memory_gb", lambda: 2.0)
     with pytest.raises(PGJRError, match="needs about 6 GB of memory, and 2.0 GB are free"):
+        hour.check_machine("clip")
+
+
+def test_no_hours_are_named_for_a_cnn_that_nobody_timed(small):
+    raw = yaml.safe_load(Path("experiments.yaml").read_text())
+    raw["profiles"]["clip"]["methods"]["gjr"]["backbone"] = "thin"
+    Path("experiments.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(PGJRError, match="clip needs a GPU, and there is none: on two CPU cores it takes days.*--device cpu"):
         hour.check_machine("clip")
 
 

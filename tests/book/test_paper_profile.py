@@ -76,7 +76,7 @@ def clone(tmp_path_factory, save_random_clip):
 def snakemake(clone, environment, *options, profile="paper"):
     # one thread a job: tiny jobs spend their time on imports, which two of them do side by side
     flags = ("--rerun-triggers", "mtime", "input", "--keep-incomplete", "--rerun-incomplete", "--max-threads", "1")
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *flags, *options, "--config", f"profile={profile}"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *flags, *options, "--config", f"profile={profile}", "device=cpu"]
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=900)
 
 
