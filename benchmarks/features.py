@@ -3,13 +3,13 @@
     python -m benchmarks.features --images 2560 --views 8
 
 The bare pass feeds ready batches to the frozen encoder and keeps nothing. The cache draws the views, encodes,
-projects the maps and writes checksummed files. They run in turn. Writes benchmarks/results/features.json.
+projects the maps and writes checksummed files. They run in turn. Writes benchmarks/results/features.json, of a
+GPU features-gpu.json.
 """
 
 import argparse
 import statistics
 import tempfile
-import time
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -17,16 +17,13 @@ from pathlib import Path
 
 import torch
 
-from pgjr_book.provenance import provenance
+from benchmarks.turns import in_turn, ratios, save, wait
 from pgjr_lib.augment import plain
 from pgjr_lib.devices import default_device
 from pgjr_lib.priors.cache import _make
 from pgjr_lib.priors.chunks import Encoder
 from pgjr_lib.priors.config import CHUNK, FeatureConfig, part_names
 from pgjr_lib.priors.encoder import load_prior
-from pgjr_lib.storage import write_json
-
-RESULT = Path(__file__).parent / "results" / "features.json"
 
 
 def main() -> None:
@@ -47,36 +44,25 @@ def main() -> None:
     chunks = torch.arange(options.images).split(CHUNK)
     encodings = options.images * (1 + options.views)
 
-    def wait() -> None:
-        if torch.device(device).type == "cuda":
-            torch.cuda.synchronize()
-
     def bare() -> None:
         for _ in range(encodings // CHUNK):
             prior.encode(ready)
-        wait()
+        wait(device)
 
     def cache() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for part, (c, rows) in product(part_names(options.views), enumerate(chunks)):
                 _make(Path(folder) / f"{part}-{c}.safetensors", {}, partial(encoder.chunk, part, c, rows), True)
-        wait()
 
-    rates = {"cache": [], "bare_forward": []}
-    for turn in range(options.turns + 1):
-        for name, way in (("cache", cache), ("bare_forward", bare)):
-            began = time.perf_counter()
-            way()
-            if turn:  # the first is a warm-up
-                rates[name].append(encodings / (time.perf_counter() - began))
-    in_turn = [ours / theirs for ours, theirs in zip(rates["cache"], rates["bare_forward"], strict=True)]
+    taken = in_turn({"cache": cache, "bare_forward": bare}, options.turns, device)
+    rates = {name: [encodings / seconds for seconds in values] for name, values in taken.items()}
     for name, values in rates.items():
         print(f"{name}: {statistics.median(values):.0f} images/s")
-    print(f"cache / bare forward: {statistics.median(in_turn):.3f} (turns: {min(in_turn):.3f} to {max(in_turn):.3f})")
+    beside = ratios(taken["bare_forward"], taken["cache"])
+    print(f"cache / bare forward: {beside['median']:.3f} (turns: {beside['least']:.3f} to {beside['most']:.3f})")
     setting = {"prior": options.prior, "images": options.images, "views": options.views, "turns": options.turns,
                "image_size": prior.image_size, **asdict(prior.encoding)}  # fmt: skip
-    write_json(RESULT, {"setting": setting, "images_per_second": rates, "ratio_to_bare": statistics.median(in_turn),
-                        "provenance": provenance(device, "")})  # fmt: skip
+    save("features", {"setting": setting, "images_per_second": rates, "ratio_to_bare": beside}, device)
 
 
 if __name__ == "__main__":

@@ -1,62 +1,117 @@
-"""Ten epochs of pGJR's head at N = 60,000 on the device at hand, with K views drawn from memory.
+"""Ten epochs of pGJR's head at N = 60,000 on the device at hand, beside the same head written plainly.
 
     python -m benchmarks.head --views 8
 
-Two ways in turn: checkpoints by elapsed time, as runs save them, and one after every epoch. Features are random numbers of
-the bundled prior's shapes: this is about time. Writes benchmarks/results/head.json.
+Ours is ``training.fit``: views chosen for an epoch at once, the single-pass loss, a checkpoint by elapsed time. The plain
+loop is the head as one would write it from its equations: a DataLoader over the features, the whole matrix of logits,
+losses read after every step. Both are fp32 and draw one of K views a sample. ``sampled`` is ours with 4,096 negatives, and
+``kmeans`` is scikit-learn's KMeans(n_init=20) on the embeddings, one thread each. Features are random numbers of the
+bundled prior's shapes: this is about time. Writes benchmarks/results/head.json, of a GPU head-gpu.json.
 """
 
 import argparse
 import statistics
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from pgjr_book.provenance import provenance
+from benchmarks.turns import in_turn, ratios, save
 from pgjr_lib.devices import default_device
 from pgjr_lib.jigsaw import GridJigsaw
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import PGJR
 from pgjr_lib.options import HEAD_TRAINING
-from pgjr_lib.storage import write_json
 from pgjr_lib.training import FeatureSource, fit
 
-WAYS = {"by time": None, "every epoch": 0.0}  # seconds between checkpoints
-RESULT = Path(__file__).parent / "results" / "head.json"
+SHAPE, MU, NEGATIVES, CLUSTERS = (64, 4, 4), 0.5, 4096, 10
+
+
+def ours(source: FeatureSource, epochs: int, negatives: int | None, device: str) -> None:
+    """Train the head with ``fit``."""
+    model = PGJR(source.embeddings.shape[1], SHAPE, GridJigsaw(2, 1)).to(device)
+    bank = MemoryBank(len(source), 128).to(device)
+    with tempfile.TemporaryDirectory() as folder:
+        options = replace(HEAD_TRAINING, epochs=epochs, negatives=negatives)
+        fit(model, source, bank, options, checkpoint=Path(folder) / "c.safetensors")
+
+
+class PlainHead(nn.Module):
+    """Equation 7 from its description, with nothing of the library's: 2x2 blocks of one pixel, each grid from the others."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.weights, self.offsets = nn.Parameter(torch.full((4, 4), 1 / 3)), nn.Parameter(torch.zeros(4))
+        values = SHAPE[0] * SHAPE[1] * SHAPE[2]
+        self.branch = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(values), nn.ReLU())
+        self.project = nn.Linear(dim + values, 128)
+
+    def forward(self, c, z):
+        blocks = F.unfold(z, 2, stride=2).unflatten(1, (SHAPE[0], 4))
+        regressed = torch.einsum("rj,bcjl->bcrl", self.weights * (1 - torch.eye(4, device=z.device)), blocks)
+        regressed = regressed + self.offsets[:, None]
+        z = z + F.fold(regressed.flatten(1, 2), SHAPE[1:], 2, stride=2)
+        return F.normalize(self.project(torch.cat([c, self.branch(z)], 1)), dim=1)
+
+
+def plain(source: FeatureSource, epochs: int, device: str) -> None:
+    """Train the head with a loop as one would write it."""
+    options, model = HEAD_TRAINING, PlainHead(source.embeddings.shape[1]).to(device)
+    bank = F.normalize(torch.randn(len(source), 128, device=device), dim=1)
+    optimizer = torch.optim.SGD(model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay)
+    loader = DataLoader(TensorDataset(torch.arange(len(source))), options.batch_size, shuffle=True)
+    for _ in range(epochs):
+        for (index,) in loader:
+            index = index.to(device)
+            view = torch.randint(len(source.view_embeddings), (len(index),), device=device)
+            f = model(source.view_embeddings[view, index].float(), source.view_maps[view, index].float())
+            loss = F.cross_entropy(f @ bank.T / options.tau1, index)
+            columns = F.normalize(f, dim=0)
+            loss = loss + F.cross_entropy(columns.T @ columns / options.tau2, torch.arange(128, device=device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                bank[index] = F.normalize(MU * bank[index] + (1 - MU) * f, dim=1)
+            loss.item()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--dim", type=int, default=512, help="numbers of an embedding")
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
-    device, dim, shape = default_device(), 256, (64, 4, 4)
+    device = default_device()
     torch.manual_seed(0)
     draw = lambda *size: torch.randn(*size, device=device)  # noqa: E731
-    views = (draw(options.views, options.images, dim).half(), draw(options.views, options.images, *shape).half())
-    source = FeatureSource(draw(options.images, dim), draw(options.images, *shape), *views)
-    seconds = {name: [] for name in WAYS}
-    for turn in range(options.turns + 1):
-        for name, interval in WAYS.items():
-            model = PGJR(dim, shape, GridJigsaw(2, 1)).to(device)
-            bank = MemoryBank(options.images, 128).to(device)
-            settings = replace(HEAD_TRAINING, epochs=options.epochs)
-            with tempfile.TemporaryDirectory() as folder:
-                began = time.perf_counter()
-                fit(model, source, bank, settings, checkpoint=Path(folder) / "c.safetensors", checkpoint_seconds=interval)
-                taken = time.perf_counter() - began
-            if turn:  # the first is a warm-up
-                seconds[name].append(taken)
+    shape, K = (options.images, *SHAPE), options.views
+    views = (draw(K, options.images, options.dim).half(), torch.stack([draw(*shape).half() for _ in range(K)]))
+    source = FeatureSource(draw(options.images, options.dim), draw(*shape), *views)
+    points = source.embeddings.cpu().numpy()
+    ways = {
+        "ours": lambda: ours(source, options.epochs, None, device),
+        "sampled": lambda: ours(source, options.epochs, NEGATIVES, device),
+        "plain": lambda: plain(source, options.epochs, device),
+        "kmeans": lambda: KMeans(CLUSTERS, n_init=20, random_state=0).fit(points),
+    }
+    seconds = in_turn(ways, options.turns, device)
     for name, values in seconds.items():
         print(f"{options.epochs} epochs of {options.images:,} images, {name}: {statistics.median(values):.2f} s on {device}")
-    ratio = statistics.median(a / b for a, b in zip(seconds["every epoch"], seconds["by time"], strict=True))
-    setting = {name: getattr(options, name) for name in ("images", "views", "epochs", "turns")} | {"batch": 256}
-    write_json(RESULT, {"setting": setting, "seconds": seconds, "time_ratio": ratio, "provenance": provenance(device, "")})
+    beside = {f"plain / {name}": ratios(seconds["plain"], seconds[name]) for name in ("ours", "sampled")}
+    beside["kmeans / sampled"] = ratios(seconds["kmeans"], seconds["sampled"])
+    for name, ratio in beside.items():
+        print(f"{name}: {ratio['median']:.2f} (turns: {ratio['least']:.2f} to {ratio['most']:.2f})")
+    setting = {name: getattr(options, name) for name in ("images", "dim", "views", "epochs", "turns")}
+    setting |= {"batch": HEAD_TRAINING.batch_size, "negatives": NEGATIVES, "threads": torch.get_num_threads()}
+    save("head", {"setting": setting, "seconds": seconds, "ratios": beside}, device)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ Time: both in one process, in turn, so that what else the machine does meets bot
 process of its own: `tensors`, the peak of all bytes that torch's allocator hands out during the call (exact), and
 `process`, the growth of the resident set from just before the call to its peak (the kernel's VmHWM, reset by
 writing 5 to /proc/self/clear_refs), which counts the matrix library's own buffers and the heap's slack too.
-Linux only. Writes benchmarks/results/loss.json.
+Linux only. On a GPU: time, and the peak of what its allocator handed out. Writes benchmarks/results/loss.json, of a
+GPU loss-gpu.json.
 """
 
 import argparse
@@ -15,31 +16,28 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from itertools import accumulate
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from pgjr_book.provenance import provenance
+from benchmarks.turns import in_turn, ratios, save, wait
+from pgjr_lib.devices import default_device
 from pgjr_lib.losses import default_chunk, instance_discrimination
-from pgjr_lib.storage import write_json
 
 SIZES = (60_000, 1_280_000)
 BATCH, DIM, TEMPERATURE = 256, 128, 0.1
-DEFAULT_CHUNK = default_chunk(BATCH, "cpu")
-RESULT = Path(__file__).parent / "results" / "loss.json"
 
 
-def problem(size: int):
+def problem(size: int, device: str = "cpu"):
     """Features (B, d), their rows (B,) and a bank (N, d)."""
     torch.manual_seed(0)
-    bank = torch.empty(size, DIM)
+    bank = torch.empty(size, DIM, device=device)
     for rows in bank.split(60_000):  # in parts: making the bank must not need more memory than the loss
         rows.copy_(F.normalize(torch.randn(rows.shape), dim=1))
-    f = F.normalize(torch.randn(BATCH, DIM), dim=1).requires_grad_()
-    return f, torch.randint(size, (BATCH,)), bank
+    f = F.normalize(torch.randn(BATCH, DIM), dim=1).to(device).requires_grad_()
+    return f, torch.randint(size, (BATCH,)).to(device), bank
 
 
 def single_pass(f, index, bank, chunk):
@@ -80,23 +78,29 @@ def memory(way: str, size: int, chunk: int) -> dict[str, float]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def seconds(size: int, chunks: list[int], repeats: int) -> dict:
+def gpu_memory(way: str, size: int, chunk: int, device: str) -> dict[str, float]:
+    """MiB that one call needs beyond what is there before it, by the GPU's allocator."""
+    f, index, bank = problem(size, device)
+    WAYS[way](f[:2], index[:2] % 64, bank[:64], chunk)  # libraries loaded
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    WAYS[way](f, index, bank, chunk)
+    wait(device)
+    return {"tensors": (torch.cuda.max_memory_allocated() - before) / 2**20}
+
+
+def seconds(size: int, chunks: list[int], repeats: int, device: str) -> dict:
     """Seconds of one call: way or chunk -> one number a round, all of them measured in turn."""
-    f, index, bank = problem(size)
-    turns = {"materialised": (materialised, 0), **{chunk: (single_pass, chunk) for chunk in chunks}}
-    taken = {name: [] for name in turns}
-    for turn in range(repeats + 1):
-        for name, (function, chunk) in turns.items():
-            began = time.perf_counter()
-            function(f, index, bank, chunk)
-            if turn:  # the first is a warm-up
-                taken[name].append(time.perf_counter() - began)
-    return taken
+    f, index, bank = problem(size, device)
+    calls = {"materialised": lambda: materialised(f, index, bank, 0)}
+    calls |= {chunk: lambda chunk=chunk: single_pass(f, index, bank, chunk) for chunk in chunks}
+    return in_turn(calls, repeats, device)
 
 
 def main() -> None:
+    device = default_device()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--chunks", type=int, nargs="+", default=[DEFAULT_CHUNK])
+    parser.add_argument("--chunks", type=int, nargs="+", default=[default_chunk(BATCH, device)])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)  # how this script calls itself
@@ -105,26 +109,25 @@ def main() -> None:
         way, size, chunk = options.memory_of
         print(json.dumps(peak_memory(way, int(size), int(chunk))))
         return
+    measure = memory if device == "cpu" else lambda *work: gpu_memory(*work, device)
     rows = []
     for size in options.sizes:
-        taken = seconds(size, options.chunks, options.repeats)
-        whole, base = statistics.median(taken["materialised"]), memory("materialised", size, 0)
-        print(f"N = {size:,}: materialised {whole:.3f} s, tensors {base['tensors']:,.1f} MiB, "
-              f"process {base['process']:,.1f} MiB")  # fmt: skip
+        taken = seconds(size, options.chunks, options.repeats, device)
+        whole, base = statistics.median(taken["materialised"]), measure("materialised", size, 0)
+        used = ", ".join(f"{name} {value:,.1f} MiB" for name, value in base.items())
+        print(f"N = {size:,}: materialised {whole:.4f} s, {used}")
         for chunk in options.chunks:
-            mib = memory("single_pass", size, chunk)
-            in_turn = [ours / theirs for ours, theirs in zip(taken[chunk], taken["materialised"], strict=True)]
-            row = {
+            mib, faster = measure("single_pass", size, chunk), ratios(taken[chunk], taken["materialised"])
+            rows.append({
                 "N": size, "chunk": chunk, "seconds": taken[chunk], "materialised_seconds": taken["materialised"],
-                "time_ratio": statistics.median(in_turn), "mib": mib, "materialised_mib": base,
+                "time_ratio": faster, "mib": mib, "materialised_mib": base,
                 "memory_ratio": {name: mib[name] / base[name] for name in mib},
-            }  # fmt: skip
-            rows.append(row)
-            print(f"  chunk {chunk:>6,}: {statistics.median(taken[chunk]):.3f} s ({row['time_ratio']:.2f}x)")
-            for name, share in row["memory_ratio"].items():
+            })  # fmt: skip
+            print(f"  chunk {chunk:>6,}: {statistics.median(taken[chunk]):.4f} s ({faster['median']:.2f}x)")
+            for name, share in rows[-1]["memory_ratio"].items():
                 print(f"    {name} {mib[name]:.1f} MiB ({share:.2%})")
-    setting = {"batch": BATCH, "dim": DIM, "temperature": TEMPERATURE, "default_chunk": DEFAULT_CHUNK}
-    write_json(RESULT, {"setting": setting, "rows": rows, "provenance": provenance("cpu", "")})
+    setting = {"batch": BATCH, "dim": DIM, "temperature": TEMPERATURE, "default_chunk": default_chunk(BATCH, device)}
+    save("loss", {"setting": setting, "rows": rows}, device)
 
 
 if __name__ == "__main__":
