@@ -53,7 +53,8 @@ def checkpoint_path(run_key: str, root: Path) -> Path:
 
 def data_digest(run: RunConfig | FeatureConfig) -> str:
     """Return the checksum of a run's data. Raises PGJRError where the data is not here."""
-    return _data_digest(run.dataset, run.split, run.limit, run.fold, os.environ.get("PGJR_DATA"))
+    whole = _whole_checksum(run.dataset, run.split, os.environ.get("PGJR_DATA"))
+    return data.checksum_of_part(*whole, run.limit, run.fold)
 
 
 def prior_digest(prior: str) -> str:
@@ -61,9 +62,9 @@ def prior_digest(prior: str) -> str:
     return _prior_digest(prior, os.environ.get("PGJR_WEIGHTS"))
 
 
-@lru_cache  # a plan asks for the same few sets many times
-def _data_digest(dataset: str, split: str, limit: int | None, fold: int | None, _data_root: str | None) -> str:
-    return data.checksum(dataset, split, limit=limit, fold=fold)
+@lru_cache  # a plan asks for the same few sets many times, and listing 50,000 files takes seconds
+def _whole_checksum(dataset: str, split: str, _data_root: str | None) -> tuple[str, int]:
+    return data.whole_checksum(dataset, split)
 
 
 @lru_cache

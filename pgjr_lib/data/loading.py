@@ -71,7 +71,7 @@ def load(name, split: Split = "test", *, root=None, limit=None, fold=None, size=
     if size is not None and size < 1:
         raise PGJRError(f"size is {size}, but images need at least one pixel: give a positive number or none.")
     source = _locate(name, split, root)
-    digest = _checksum(source, limit, fold)
+    digest = checksum_of_part(_whole(source), source.count(), limit, fold)
     if source.files:
         return _load_files(source, digest, _subset(len(source.files), limit, fold), size, skip_corrupt)
     images, labels = source.read()
@@ -104,7 +104,22 @@ def checksum(name, split: Split = "test", root=None, limit=None, fold=None) -> s
     Raises:
         PGJRError: an unknown set or split, or missing data.
     """
-    return _checksum(_locate(name, split, root), limit, fold)
+    return checksum_of_part(*whole_checksum(name, split, root), limit, fold)
+
+
+def whole_checksum(name, split: Split = "test", root=None) -> tuple[str, int]:
+    """Return the SHA-256 of a whole set, as :func:`checksum` without limit and fold, and the number of its images."""
+    source = _locate(name, split, root)
+    return _whole(source), source.count()
+
+
+def checksum_of_part(digest: str, count: int, limit: int | None, fold: int | None) -> str:
+    """Return the checksum of a part, as :func:`checksum`, from the digest and the number of images of the whole set."""
+    if fold is not None:
+        return hashlib.sha256(f"{digest}|limit={limit}|fold={fold}".encode()).hexdigest()
+    if limit is None or limit >= count:
+        return digest
+    return hashlib.sha256(f"{digest}|limit={limit}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -237,13 +252,8 @@ def _subset(count, limit, fold):
     return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))
 
 
-def _checksum(source, limit, fold):
-    digest = _files_digest(source) if source.paths() else _arrays_digest(source)
-    if fold is not None:
-        return hashlib.sha256(f"{digest}|limit={limit}|fold={fold}".encode()).hexdigest()
-    if limit is None or limit >= source.count():
-        return digest
-    return hashlib.sha256(f"{digest}|limit={limit}".encode()).hexdigest()
+def _whole(source):
+    return _files_digest(source) if source.paths() else _arrays_digest(source)
 
 
 def _arrays_digest(source):
