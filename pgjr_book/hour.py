@@ -122,7 +122,7 @@ def run(profile: str, device: str | None = None) -> int:
         PGJRError: as :func:`check_machine` and :func:`pgjr_book.make.run`.
     """
     check_machine(profile, device)
-    plan, rates = make.plan(profile), load_manifest().cards[card(gpu())]
+    plan, rates = make.plan(profile), load_manifest().cards[card(gpu())]  # only the bar's minutes rest on these rates
     plan.refuse_incomplete()
     root, todo = make.build_root(profile), []
     for entry in plan.experiments.values():

@@ -5,10 +5,11 @@ same ids on the same images, such as a larger CNN beside CLIP. So it never enter
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from pgjr_book import verdicts
 from pgjr_book.scored import Setting
-from pgjr_book.verdicts import CLAIMS, PRIORS, LedgerRow, Published, Records
+from pgjr_book.verdicts import CLAIMS, PRIORS, Finding, LedgerRow, Published, Records
 
 
 def ledger(records: Records, literature: Iterable[Published] = ()) -> list[LedgerRow]:
@@ -21,6 +22,31 @@ def ledger(records: Records, literature: Iterable[Published] = ()) -> list[Ledge
     return [
         LedgerRow(claim, {c: verdicts.judge(claim, of_column(records, c), c, literature) for c in PRIORS}) for claim in CLAIMS
     ]
+
+
+def shown(row: LedgerRow) -> dict[Setting, Finding]:
+    """Return the findings of a claim that pages show: of every column that was run, else of the stand-ins'."""
+    run = {column: finding for column, finding in row.findings.items() if finding.verdict != "not run"}
+    return run or {"stand-in": row.findings["stand-in"]}
+
+
+def judged(number: int, records: Records) -> dict[Setting, Finding]:
+    """Judge one claim and return the findings that pages show, as :func:`shown`."""
+    return next(shown(row) for row in ledger(records) if row.claim.number == number)
+
+
+def leading(row: LedgerRow) -> Setting:
+    """Return the column that the story of a claim follows: the first of which every cell was begun, else the last that was run."""
+    run = shown(row)
+    begun = (column for column, finding in run.items() if all(cell.runs for cell in finding.cells))
+    return next(begun, list(run)[-1])
+
+
+def together(row: LedgerRow) -> Finding:
+    """Return the finding of the leading column, with the decided cells of the other columns after its own."""
+    lead = leading(row)
+    others = [cell for column, finding in shown(row).items() if column != lead for cell in finding.cells if cell.outcome]
+    return replace(row.findings[lead], cells=(*row.findings[lead].cells, *others))
 
 
 def of_column(records: Records, column: Setting) -> Records:

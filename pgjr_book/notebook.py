@@ -16,7 +16,7 @@ NAMES = {  # name -> the module that has it, and its name there; without one it 
     "figures": ("pgjr_book.show.figures", None),
     "glue": ("myst_nb", "glue"),
     "hour": ("pgjr_book.hour", None),
-    "ledger": ("pgjr_book.ledger", "ledger"),
+    "judged": ("pgjr_book.ledger", "judged"),
     "lessons": ("pgjr_book.show.lessons", None),
     "literature": ("pgjr_book.show.literature", None),
     "load_manifest": ("pgjr_book.manifest", "load_manifest"),

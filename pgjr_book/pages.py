@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 
 from pgjr_book.execution import execute_notebook
-from pgjr_book.make import build_root, cost, plan
+from pgjr_book.make import build_root, cost, plan, rated_on_cards
 from pgjr_book.manifest import home, known, load_manifest
 from pgjr_book.show.plan import plan_text
 
@@ -28,7 +28,9 @@ def show_pages(names, profile: str) -> str:
 
 
 def plan_of(profile: str, card: str) -> str:
-    """Return a profile's plan on a card as text: only the experiments that it runs, and not what is missing here.
+    """Return a profile's plan as text, at the rates of a card where these are of its CNN, else at its own.
+
+    Only the experiments that it runs are named, and not what is missing here.
 
     Raises:
         PGJRError: no such profile or card.
@@ -37,7 +39,7 @@ def plan_of(profile: str, card: str) -> str:
     planned = plan(profile)
     run_here = {name: entry for name, entry in planned.experiments.items() if entry.experiment.runs}
     planned = replace(planned, experiments=run_here, missing=[], to_fetch=[])
-    return plan_text(settings, planned, cost(planned, card), shutil.disk_usage(home()).free)
+    return plan_text(settings, planned, cost(planned, card if rated_on_cards(settings) else None), shutil.disk_usage(home()).free)
 
 
 def _shown(cells: list[dict]) -> list[str]:

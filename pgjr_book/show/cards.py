@@ -13,10 +13,12 @@ def cards(records: verdicts.Records, literature: list[verdicts.Published]) -> st
     """Return one card a claim as HTML, from the records of each experiment."""
     rows, places = [], set()
     for row in ledgers.ledger(records, literature):
-        places |= {cell.where for cell in row.evidence.cells if cell.where}
+        findings, whole = ledgers.shown(row), ledgers.together(row)
+        places |= {cell.where for cell in whole.cells if cell.where}
         rows.append({
             "number": row.claim.number, "statement": row.claim.statement,
             "verdicts": {name: verdict(row.findings[column], column) for column, name in COLUMNS.items()},
-            "observation": summary(row.evidence), "evidence": evidence_lines(row.claim.number, row.evidence),
+            "observation": summary(whole),
+            "evidence": [line for finding in findings.values() for line in evidence_lines(row.claim.number, finding)],
         })  # fmt: skip
     return fill("cards.html", cards=rows, marks=Markup(explained(places)))

@@ -75,13 +75,12 @@ def lessons(records: Records) -> list[Lesson]:
     rows = {row.claim.number: row for row in ledgers.ledger(records)}
     said = []
     for number in (1, 2, 4, 5):
-        finding = rows[number].evidence
-        if finding.verdict != "not run":
-            column = next(c for c, f in rows[number].findings.items() if f is finding)
-            own = ledgers.of_column(records, column)
-            lead = jigsaw_lead(finding) if number == 2 else LEADS[number][finding.verdict]
+        column, whole = ledgers.leading(rows[number]), ledgers.together(rows[number])
+        if whole.verdict != "not run":
+            finding, own = rows[number].findings[column], ledgers.of_column(records, column)
+            lead = jigsaw_lead(whole) if number == 2 else LEADS[number][finding.verdict]
             lead += _head_start(own, finding) if number == 1 else ""
-            said.append(Lesson(lead, _by_outcome(number, finding), column))
+            said.append(Lesson(lead, _by_outcome(number, whole), column))
             if number == 2 and (controls := _controls(own, column, finding)):
                 said.append(controls)
     return said

@@ -5,7 +5,7 @@ import pandas as pd
 
 from pgjr_book import scored, verdicts
 from pgjr_book.provenance import RulesHistory
-from pgjr_book.scored import ScoredSet, scored_set
+from pgjr_book.scored import ScoredSet, Setting, scored_set
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set
 from pgjr_book.show.sets import SOURCE_SEEN, marked, set_name, title
@@ -27,6 +27,7 @@ VERDICTS = {  # column of the ledger -> verdict -> its words; a verdict that is 
     "stand-in": {"holds": "seen here", "fails": "not seen here"},
 }
 OUTCOMES = {"gain": "gain", "harm": "harm", "equivalent": "equivalent", "open": "open", None: "not finished"}
+RACES = {"gain": "pGJR is sooner", "harm": "pGJR is not sooner", "equivalent": "as soon"}  # how claim 1 calls its outcomes
 NOTHING_TO_JUDGE = {  # claim -> what its test lacks where it was not run
     1: "no curves of GJR and pGJR on CIFAR-10",
     2: "no paired runs with and without the jigsaw on CIFAR-10 or STL-10",
@@ -48,10 +49,19 @@ def verdict(finding: Finding, column: str = "stand-in") -> str:
     return VERDICTS[column].get(finding.verdict, finding.verdict)
 
 
-def evidence(number: int, finding: Finding) -> str:
-    """Word the numbers behind the verdict on a claim, as the beginning of a sentence."""
-    text = "; ".join(evidence_lines(number, finding))
-    return begun(text)
+def verdict_by_column(findings: dict[Setting, Finding]) -> str:
+    """Word the verdicts on a claim in the columns that were run (:func:`pgjr_book.ledger.shown`)."""
+    if len(findings) == 1:
+        return "".join(verdict(finding, column) for column, finding in findings.items())
+    return ", and ".join(f"{verdict(finding, column)} {COLUMNS[column]}" for column, finding in findings.items())
+
+
+def evidence(number: int, findings: dict[Setting, Finding]) -> str:
+    """Word the numbers behind the verdicts on a claim, column by column, as the beginning of a sentence."""
+    texts = {column: "; ".join(evidence_lines(number, finding)) for column, finding in findings.items()}
+    if len(texts) == 1:
+        return begun("".join(texts.values()))
+    return ". ".join(f"{begun(COLUMNS[column])}: {text}" for column, text in texts.items())
 
 
 def begun(text: str) -> str:
@@ -79,18 +89,26 @@ def place(cell: Cell) -> str:
     return f"{compared(cell.comparison, cell.where)} on {where}"
 
 
+def state(cell: Cell) -> str:
+    """Word the outcome of a cell, or say that it was not run or is not finished."""
+    if not cell.runs:
+        return "not run"
+    race = cell.comparison.experiment == "convergence"
+    return RACES.get(cell.outcome, OUTCOMES[cell.outcome]) if race else OUTCOMES[cell.outcome]
+
+
 def _cell(number: int, cell: Cell, level: float) -> str:
-    state = OUTCOMES[cell.outcome] if cell.outcome else f"{cell.runs} of {verdicts.SEEDS} runs, not finished"
-    state += f" ({cell.note})" if cell.note else ""
+    said = state(cell) if cell.outcome or not cell.runs else f"{cell.runs} of {verdicts.SEEDS} runs, not finished"
+    said += f" ({cell.note})" if cell.note else ""
     if not cell.interval:
-        return f"{place(cell)}: {state}"
+        return f"{place(cell)}: {said}"
     interval = cell.interval(level)
     if number == 1:
         mean, low, high = (numbers.fixed(np.exp(value), 2) for value in interval)
-        return f"{place(cell)}: GJR takes {mean} [{low}, {high}] times pGJR’s seconds; {state}"
+        return f"{place(cell)}: GJR takes {mean} [{low}, {high}] times pGJR’s seconds; {said}"
     mean, low, high = (f"{value:+.1f}" for value in interval)
     others = _others(cell)
-    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {state}{others}"
+    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {said}{others}"
 
 
 def _others(cell: Cell) -> str:
@@ -105,7 +123,7 @@ def summary(finding: Finding) -> str:
         return ""
     sides: dict[str, list[str]] = {}
     for cell in finding.cells:
-        sides.setdefault(OUTCOMES[cell.outcome], []).append(place(cell))
+        sides.setdefault(state(cell), []).append(place(cell))
     return " ".join(f"{begun(outcome)}: {'; '.join(names)}." for outcome, names in sides.items())
 
 

@@ -11,9 +11,10 @@ import pandas as pd
 from pgjr_book import ledger as ledgers
 from pgjr_book import scored, verdicts
 from pgjr_book.run_config import CNNS, EXTRAS, RunConfig
+from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped
-from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, compared, evidence, place, verdict
+from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, compared, evidence, place, state, verdict
 from pgjr_book.show.sets import class_names, method_name, title
 from pgjr_book.stats import LEVEL, paired_interval
 from pgjr_lib.data.sets import SETS
@@ -301,18 +302,26 @@ def races(records: verdicts.Records) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cells(finding: verdicts.Finding) -> pd.DataFrame:
-    """Tabulate the cells of a claim: the difference in NMI points with its interval, and the outcomes for all metrics."""
-    rows, level = [], f"{100 * finding.level:.3g} % interval"
-    for cell in finding.cells if finding.verdict != "not run" else ():
-        interval = cell.interval(finding.level) if cell.interval else (float("nan"),) * 3
-        rows.append({
-            "set": cell.where or title(cell.comparison.dataset), "comparison": place(cell),
-            "NMI difference": interval[0], f"{level} low": interval[1], f"{level} high": interval[2],
-            "outcome": OUTCOMES[cell.outcome],
-            **{f"by {metric.upper()}": OUTCOMES[found] for metric, found in cell.others.items()}, "runs": cell.runs,
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+def cells(findings: dict[Setting, verdicts.Finding]) -> pd.DataFrame:
+    """Tabulate the cells of a claim: the difference in NMI points with its interval, and the outcomes for all metrics.
+
+    Args:
+        findings: of the ledger's columns (:func:`pgjr_book.ledger.shown`). Several have a column that names theirs.
+    """
+    rows = []
+    for column, finding in findings.items():
+        level = f"{100 * finding.level:.3g} % interval"
+        for cell in finding.cells if finding.verdict != "not run" else ():
+            interval = cell.interval(finding.level) if cell.interval else (float("nan"),) * 3
+            rows.append({
+                "set": cell.where or title(cell.comparison.dataset), "comparison": place(cell),
+                "column of the ledger": COLUMNS[column],
+                "NMI difference": interval[0], f"{level} low": interval[1], f"{level} high": interval[2],
+                "outcome": state(cell),
+                **{f"by {metric.upper()}": OUTCOMES[found] for metric, found in cell.others.items()}, "runs": cell.runs,
+            })  # fmt: skip
+    frame = pd.DataFrame(rows)
+    return frame if len(findings) > 1 or frame.empty else frame.drop(columns="column of the ledger")
 
 
 def attribution(records: verdicts.Records, controls: dict[str, str]) -> pd.DataFrame:
@@ -446,7 +455,7 @@ def ledger(records: verdicts.Records, literature: list[verdicts.Published]) -> p
     columns = {name: [verdict(row.findings[column], column) for row in rows] for column, name in COLUMNS.items()}
     return pd.DataFrame({
         "claim": [f"{row.claim.number}. {row.claim.statement}" for row in rows], **columns,
-        "evidence": [evidence(row.claim.number, row.evidence) for row in rows],
+        "evidence": [evidence(row.claim.number, ledgers.shown(row)) for row in rows],
     })  # fmt: skip
 
 

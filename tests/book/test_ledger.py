@@ -1,18 +1,18 @@
 """The ledger keeps the runs of a series out of the column of the stand-ins."""
 
 from pgjr_book import verdicts
-from pgjr_book.ledger import by_series, ledger, of_column
-from pgjr_book.show import tables
+from pgjr_book.ledger import by_series, leading, ledger, of_column, shown, together
+from pgjr_book.show import sentences, tables
 
 
 def in_series(records: list[dict], **fields) -> list[dict]:
-    return [{**r, "key": f"{r['key']} b", "series": "CLIP in an hour", "config": {**r["config"], **fields}} for r in records]
+    return [{**r, "key": f"{r['key']} b", "series": "an hour of a GPU", "config": {**r["config"], **fields}} for r in records]
 
 
 def test_a_series_speaks_in_its_own_column_alone(synthetic):
     small = synthetic.jigsaw(3)
     large = in_series(synthetic.jigsaw(-3, ("cifar10",)), backbone="resnet18", epochs=15)
-    heads = [{**r, "variant": f"clip/{r['variant'].removeprefix('class-name/')}", "series": "CLIP in an hour",
+    heads = [{**r, "variant": f"clip/{r['variant'].removeprefix('class-name/')}", "series": "an hour of a GPU",
               "config": {**r["config"], "prior": "ViT-B-32-quickgelu/openai", "limit": None, "fold": None}}
              for r in synthetic.heads(3)]  # fmt: skip
     records = {"attribution": [*small, *large], "heads": heads}
@@ -32,7 +32,22 @@ def test_without_a_series_the_ledger_is_that_of_the_rules(synthetic):
 def test_tables_keep_series_apart(synthetic):
     records = {"attribution": [*synthetic.jigsaw(3), *in_series(synthetic.jigsaw(-3, ("cifar10",)))], "heads": []}
     found = {(row["set"].dataset, row["set"].series): row["NMI difference"] for row in tables.effects(records).to_dict("records")}
-    assert found["cifar10", ""] > 2 and found["cifar10", "CLIP in an hour"] < -2 and found["stl10", ""] > 2
+    assert found["cifar10", ""] > 2 and found["cifar10", "an hour of a GPU"] < -2 and found["stl10", ""] > 2
     assert [len(part["attribution"]) for part in by_series(records)] == [40, 20]
     assert len(of_column(records, "stand-in")["attribution"]) == 40
     assert of_column(records, "clip")["attribution"] == []  # a small ResNet never speaks beside CLIP
+
+
+def test_pages_show_every_column_that_was_run_and_the_story_follows_a_whole_one(synthetic):
+    small, heads = synthetic.jigsaw(3), synthetic.heads(3)
+    large = in_series(synthetic.jigsaw(-3, ("cifar10",)), backbone="resnet18", epochs=15)
+    row = ledger({"attribution": [*small, *large], "heads": heads})[1]
+    assert list(shown(row)) == ["clip", "stand-in"] and leading(row) == "stand-in"  # no head of pGJR on CLIP was run
+    own = row.findings["stand-in"]
+    assert together(row).verdict == own.verdict and together(row).cells[: len(own.cells)] == own.cells
+    assert [cell.outcome for cell in together(row).cells[len(own.cells) :]] == ["harm"]
+    text = sentences.evidence(2, shown(row))
+    assert text.startswith("With CLIP, short CNN schedule: GJR on ") and ". On our stand-in: GJR on " in text
+    assert sentences.verdict_by_column(shown(row)) == "open with CLIP, short CNN schedule, and open on our stand-in"
+    nothing = ledger({})[1]
+    assert list(shown(nothing)) == ["stand-in"] and sentences.verdict_by_column(shown(nothing)) == "not run"

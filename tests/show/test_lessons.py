@@ -66,13 +66,13 @@ def test_without_a_gain_there_is_no_control_to_speak_of(synthetic):
 
 
 def test_a_series_never_enters_the_controls_of_the_stand_ins(everything):
-    large = [{**r, "key": f"{r['key']} b", "series": "CLIP in an hour",
+    large = [{**r, "key": f"{r['key']} b", "series": "an hour of a GPU",
               "config": {**r["config"], "backbone": "resnet18"}, "scores": {"plain": {k: [0.9] * 2 for k in r["scores"]["plain"]}}}
              for r in everything["attribution"] if r["variant"] == "gjr" and r["config"]["dataset"] == "cifar10"]  # fmt: skip
     mixed = {**everything, "attribution": [*everything["attribution"], *large]}
-    assert [lesson.sentence for lesson in lessons(mixed) if lesson.column == "stand-in"] == [
-        lesson.sentence for lesson in lessons(everything)
-    ]
+    ours, theirs = lessons(mixed), lessons(everything)
+    assert [lesson.sentence for lesson in ours if "control" in lesson.lead] == [theirs[2].sentence]
+    assert {lesson.column for lesson in ours} == {"stand-in"}  # of the column with CLIP, one cell of three was begun
 
 
 def test_the_front_page_has_two_sentences(everything):

@@ -23,13 +23,13 @@ def test_evidence_of_claim_1_is_a_ratio_of_seconds(synthetic):
     own = finding(synthetic.race(10, 4), 1)
     first, second = sentences.evidence_lines(1, own)
     start = "pGJR against GJR with the class-name prior on CIFAR-10 (test) ‡: GJR takes "
-    assert first.startswith(start) and first.endswith(" times pGJR’s seconds; gain")
+    assert first.startswith(start) and first.endswith(" times pGJR’s seconds; pGJR is sooner")
     ratio = float(first[len(start) :].partition(" ")[0])
     assert ratio == pytest.approx(np.exp(own.cells[0].interval(0.95).mean), abs=0.01) and 9 < ratio < 12
-    assert second == "pGJR against GJR with the ImageNet-label prior on CIFAR-10: 0 of 10 runs, not finished"
-    assert sentences.evidence(1, finding({}, 1)) == "No curves of GJR and pGJR on CIFAR-10"
+    assert second == "pGJR against GJR with the ImageNet-label prior on CIFAR-10: not run"
+    assert sentences.evidence(1, {"stand-in": finding({}, 1)}) == "No curves of GJR and pGJR on CIFAR-10"
     low = finding(synthetic.race(10, 4, gjr_end=0.5, pgjr_end=0.3), 1)
-    assert sentences.evidence_lines(1, low)[0].endswith("; harm (pGJR ends below GJR)")
+    assert sentences.evidence_lines(1, low)[0].endswith("; pGJR is not sooner (pGJR ends below GJR)")
 
 
 def test_evidence_of_claim_2_has_a_line_a_cell_and_says_where_metrics_disagree(synthetic):
@@ -39,13 +39,13 @@ def test_evidence_of_claim_2_has_a_line_a_cell_and_says_where_metrics_disagree(s
     first, second, third, fourth, last = sentences.evidence_lines(2, finding(records, 2))
     assert first.startswith("GJR on CIFAR-10 (test) ‡: +3.1 [") and " NMI points; gain, but ACC says equi" in first
     assert third.startswith("pGJR with the class-name prior on CIFAR-10 (train, folds of 5,000) ‡: ")
-    assert third.endswith("; equivalent") and last.endswith("not finished")
+    assert third.endswith("; equivalent") and last.endswith("not run")
 
 
 def test_the_summary_groups_cells_by_outcome(synthetic):
     text = sentences.summary(finding({"attribution": synthetic.jigsaw(3), "heads": synthetic.heads(0)}, 2))
     assert text.startswith("Gain: GJR on CIFAR-10 (test) ‡; GJR on STL-10 (test) †. ")
-    assert ". Equivalent: pGJR" in text and ". Not finished: " in text
+    assert ". Equivalent: pGJR" in text and ". Not run: " in text
     assert sentences.summary(finding({}, 2)) == ""
 
 

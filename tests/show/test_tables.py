@@ -127,12 +127,14 @@ def test_races_have_one_row_a_method_and_target(synthetic):
 
 def test_cells_have_intervals_and_outcomes(synthetic):
     finding = verdicts.ledger({"attribution": synthetic.jigsaw(3)})[1].findings["stand-in"]
-    table = tables.cells(finding)
-    assert list(table["outcome"]) == ["gain", "gain", *["not finished"] * 3] and list(table["runs"]) == [10, 10, 0, 0, 0]
+    table = tables.cells({"stand-in": finding})
+    assert list(table["outcome"]) == ["gain", "gain", *["not run"] * 3] and list(table["runs"]) == [10, 10, 0, 0, 0]
     assert tuple(table.loc[0, ["NMI difference", "95 % interval low", "95 % interval high"]]) == pytest.approx(
         tuple(finding.cells[0].interval(0.95))
     )
-    assert table["by ACC"][0] == "gain" and np.isnan(table["NMI difference"][2])
+    assert table["by ACC"][0] == "gain" and np.isnan(table["NMI difference"][2]) and "column of the ledger" not in table
+    both = tables.cells({"clip": finding, "stand-in": finding})
+    assert list(both["column of the ledger"]) == ["with CLIP, short CNN schedule"] * 5 + ["on our stand-in"] * 5
 
 
 def test_the_attribution_compares_the_learned_jigsaw_with_each_control(synthetic):
@@ -143,7 +145,7 @@ def test_the_attribution_compares_the_learned_jigsaw_with_each_control(synthetic
     assert list(table["outcome"]) == ["equivalent", "gain"]
     shown = [r for v in ("gjr", "frozen") for r in synthetic.side(v, 50, "digits", count=3)]
     assert list(tables.attribution({"attribution": shown, "heads": []}, {"frozen": "frozen"})["outcome"]) == ["not finished"]
-    assert tables.cells(verdicts.Finding("not run")).empty
+    assert tables.cells({"stand-in": verdicts.Finding("not run")}).empty
 
 
 def test_effects_are_those_of_a_variant_over_its_method_without_a_jigsaw(synthetic):

@@ -307,7 +307,7 @@ def story(experiments: dict[str, list[dict]]):
     figure, axes = plt.subplot_mosaic([["fast", "level"], ["gain", "gain"]], figsize=(7.6, 6.2), layout="constrained")
     _how_fast(axes["fast"], _photographs(experiments["convergence"]), experiments["timing"])
     _how_far(axes["level"], _photographs(experiments["main"]))
-    finding = ledgers.ledger(experiments)[1].evidence
+    finding = ledgers.together(ledgers.ledger(experiments)[1])
     rows = [(place(cell), *cell.interval(finding.level)) for cell in finding.cells if cell.interval]
     if not rows:  # no set that the rules judge, as in the default book
         paired = comparisons([*experiments["attribution"], *experiments["heads"]], JIGSAW)
