@@ -19,6 +19,7 @@ from pgjr_book.provenance import git
 from pgjr_book.show.banner import banner_html, banner_text
 from pgjr_book.show.status import status_table
 from pgjr_book.toc import toc_notebooks
+from pgjr_book.vectors import move_vectors
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.storage import atomic_write, write_json
 
@@ -56,6 +57,7 @@ def stage(profile: str) -> Path:
                 cell["metadata"]["tags"].append("remove-cell")
         if changed := _last_changed(path):
             notebook["cells"].append({"cell_type": "markdown", "id": "last-changed", "metadata": {}, "source": [changed]})
+        move_vectors(notebook, path.stem, source / "book" / "_static")
         text = json.dumps(notebook, indent=1)
         if links:  # a reader who downloads the page's notebook has no clone
             text = with_address(text, links["repository"]["url"], links["repository"]["branch"])

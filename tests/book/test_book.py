@@ -91,3 +91,17 @@ def test_pages_say_when_they_last_changed_and_the_citation_names_the_commit(clon
 
 def test_the_citation_of_the_book_waits_for_its_commit():
     assert (ROOT / "book" / "cite.md").read_text().count(book.UNKNOWN_COMMIT) == 1
+
+
+def test_the_svg_of_a_figure_becomes_a_file_and_its_page_names_it(clone, write_notebook):
+    code = ("%matplotlib inline", "import matplotlib.pyplot as plt", "from pgjr_book.show import figures",
+            "for _ in range(steps):", "    plt.figure(); plt.plot([1, 2]); plt.show()")  # fmt: skip
+    write_notebook(clone / "notebooks" / "a.ipynb", "\n".join(code))
+    execute_notebook(clone / "notebooks" / "a.ipynb", clone / "build/published/notebooks/a.ipynb", {"steps": 2})
+    source = book.stage("published")
+    notebook = json.loads((source / "notebooks" / "a.ipynb").read_text())
+    (cell,) = [cell for cell in notebook["cells"] if len(cell.get("outputs", [])) == 2]
+    assert [sorted(output["data"]) for output in cell["outputs"]] == [["image/png", "text/plain"]] * 2
+    name = cell["metadata"]["mystnb"]["image"]["class"].removeprefix("svg-")
+    files = sorted((source / "book" / "_static" / "vectors").iterdir())
+    assert [path.name for path in files] == [f"{name}-0.svg", f"{name}-1.svg"] and "<svg" in files[1].read_text()

@@ -1,6 +1,7 @@
 """What makes reading comfortable works in a browser, without a network: previews on hover, and figures that open large."""
 
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import pytest
 
@@ -27,7 +28,9 @@ def test_a_figure_opens_large_and_closes(visit, book):
     page.locator("article .cell_output img").first.click()
     width = page.evaluate("document.querySelector('dialog.zoom img').getBoundingClientRect().width")
     assert width > 0.5 * page.viewport_size["width"]
-    assert page.evaluate("document.querySelector('dialog.zoom a').download").endswith(".png")
+    assert page.evaluate("[...document.querySelectorAll('dialog.zoom a')].map(a => a.download.slice(-4))") == [".png", ".svg"]
+    saved = Path(unquote(urlparse(page.evaluate("document.querySelectorAll('dialog.zoom a')[1].href")).path))
+    assert "<svg" in saved.read_text()[:500]
     page.keyboard.press("Escape")
     page.wait_for_function("!document.querySelector('dialog.zoom')")
     assert page.trouble == []

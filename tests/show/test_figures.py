@@ -1,10 +1,15 @@
 """Figures draw the numbers of their records."""
 
+import base64
+import re
+
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from pgjr_book.show import figures, tables
+from pgjr_book.show.figures.style import label_lines
 
 matplotlib.use("Agg")
 
@@ -164,3 +169,23 @@ def test_the_story_draws_photographs_where_there_are_any(synthetic):
 def test_a_figure_in_a_page_has_its_text_escaped():
     page = figures.as_html(figures.panels([[(np.zeros((2, 2)), "x")]]), 'a "b" <c>')
     assert 'alt="a &quot;b&quot; &lt;c&gt;"' in page and 'src="data:image/png;base64,' in page
+
+
+def test_labels_beside_a_panel_stand_at_the_ends_of_their_lines_and_apart():
+    figure, ax = plt.subplots()
+    for end, label in ((0.0, "low"), (5.0, "middle"), (5.1, "high")):
+        ax.plot([0, 1], [0, end], label=label)
+    ax.plot([0, 1], [3, 3])  # has no label
+    label_lines(ax)
+    heights = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    assert list(heights) == ["low", "middle", "high"]
+    assert heights["high"] - heights["middle"] > 0.03 and heights["high"] <= 1.0
+    assert abs(heights["low"] - ax.transLimits.transform((1, 0.0))[1]) < 1e-9
+    assert [text.get_color() for text in ax.texts] == [line.get_color() for line in ax.lines[:3]]
+
+
+def test_a_figure_brings_its_svg_along():
+    figure, ax = plt.subplots()
+    ax.plot([0, 1])
+    page = figures.as_html(figure, "a line")
+    assert "<svg" in base64.b64decode(re.search(r'data-svg="data:image/svg.xml;base64,([^"]+)"', page)[1]).decode()

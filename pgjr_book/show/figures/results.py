@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from pgjr_book import ledger as ledgers
 from pgjr_book import races, scored, verdicts
 from pgjr_book.scored import ScoredSet, scored_set
-from pgjr_book.show.figures.style import MARKERS, PALETTE, line_style, method_style, titled
+from pgjr_book.show.figures.style import MARKERS, PALETTE, label_lines, line_style, method_style, titled
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant
 from pgjr_book.show.sentences import PRIOR_NAMES, place
 from pgjr_book.show.sets import class_names, marked, names_of, set_name
@@ -76,8 +76,8 @@ def lengths(records: list[dict]):
         column[1].set_xlabel("epochs")
     axes[0, 0].set_ylabel("NMI, points")
     axes[1, 0].set_ylabel("GJR − IDFD, points")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=4, bbox_to_anchor=(0.5, 1.05))
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 0.86, 1))  # leaves room for the labels
+    label_lines(axes[0, -1])
     return figure
 
 
@@ -197,7 +197,7 @@ def distributions(records: list[dict]):
             x, y = np.array(frame["x"]), np.array(frame["y"])
             for c in np.unique(labels):
                 style = {"marker": MARKERS[c // len(PALETTE) % len(MARKERS)], "color": PALETTE[c % len(PALETTE)]}
-                ax.scatter(x[labels == c], y[labels == c], s=5, lw=0, label=names[c], **style)
+                ax.scatter(x[labels == c], y[labels == c], s=5, lw=0, label=names[c], rasterized=True, **style)
             ax.set(xticks=[], yticks=[], title=f"epoch {epoch}")
         line[0].set_ylabel(record["label"])
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -250,9 +250,10 @@ def landscape(records: list[dict]):
     for ax, record in zip(axes[0], records, strict=True):
         inertia, acc = np.array(record["landscape"]["inertia"]), 100 * np.array(record["landscape"]["acc"])
         ax.plot(inertia, acc, ".", color=PALETTE[0], alpha=0.6)
-        ax.plot(inertia.min(), acc[inertia.argmin()], "o", ms=9, mfc="none", color=PALETTE[1], label="lowest inertia")
+        ax.plot(inertia.min(), acc[inertia.argmin()], "o", ms=9, mfc="none", color=PALETTE[1])
+        ax.annotate("lowest inertia", (inertia.min(), acc[inertia.argmin()]), (9, 0), textcoords="offset points", va="center",
+                    color=PALETTE[1], fontsize=8, bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1})  # fmt: skip
         ax.set(title=record["label"], xlabel="inertia")
-        ax.legend(fontsize=8)
     axes[0, 0].set_ylabel("ACC, points")
     figure.tight_layout()
     return titled(figure, names_of(records))
@@ -304,17 +305,20 @@ def story(experiments: dict[str, list[dict]]):
     Args:
         experiments: the records of ``convergence``, ``timing``, ``main``, ``attribution`` and ``heads``.
     """
-    figure, axes = plt.subplot_mosaic([["fast", "level"], ["gain", "gain"]], figsize=(7.6, 6.2), layout="constrained")
-    _how_fast(axes["fast"], _photographs(experiments["convergence"]), experiments["timing"])
-    _how_far(axes["level"], _photographs(experiments["main"]))
+    figure = plt.figure(figsize=(8, 6.2), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.2, 1))  # of their own, because the lower panel has long names
+    fast, level = above.subplots(1, 2)
+    _how_far(level, _photographs(experiments["main"]))
+    _how_fast(fast, _photographs(experiments["convergence"]), experiments["timing"])
     finding = ledgers.together(ledgers.ledger(experiments)[1])
     rows = [(place(cell), *cell.interval(finding.level)) for cell in finding.cells if cell.interval]
     if not rows:  # no set that the rules judge, as in the default book
         paired = comparisons([*experiments["attribution"], *experiments["heads"]], JIGSAW)
         columns = ["comparison", "NMI difference", "95 % interval low", "95 % interval high"]
         rows = list(paired.reindex(columns=columns).itertuples(index=False, name=None))
-    _intervals(axes["gain"], rows)
-    axes["gain"].set(title="What the jigsaw adds", xlabel=f"NMI points, {100 * finding.level:g} % interval")
+    gain = below.subplots()
+    _intervals(gain, rows)
+    gain.set(title="What the jigsaw adds", xlabel=f"NMI points, {100 * finding.level:g} % interval")
     return figure
 
 
@@ -333,8 +337,7 @@ def _how_fast(ax, curves: list[dict], timing: list[dict]) -> None:
     name = set_name(first) if ax.lines else "no timed runs"
     ax.set(title=f"How fast, on {name}", ylabel="NMI, points")
     _seconds(ax, "seconds, encoding included")
-    if ax.lines:
-        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.45, -0.2), handlelength=1.5)
+    label_lines(ax)
 
 
 def _how_far(ax, components: list[dict]) -> None:

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn
 
-from pgjr_book.show.figures.style import PALETTE, line_style, titled
+from pgjr_book.show.figures.style import PALETTE, label_lines, line_style, titled
 
 if TYPE_CHECKING:  # it imports torch, which other figures do without
     from pgjr_book.show.spectra import Learned, Response
@@ -67,7 +67,7 @@ def _spectrum(ax, row: Learned) -> None:
     ):
         ax.plot(row.blur.frequencies, np.mean([curve.gain for curve in curves], axis=0), **style, label=label)
     _frequency_axis(ax, f"gain, n = {row.n}, g = {row.g}")
-    ax.legend(fontsize=8)
+    label_lines(ax)
 
 
 def _frequency_axis(ax, title: str) -> None:

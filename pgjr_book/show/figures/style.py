@@ -7,6 +7,7 @@ white ground of their own, so that they look the same on light and dark pages.
 import base64
 import html
 import io
+import sys
 
 import matplotlib.pyplot as plt
 
@@ -22,6 +23,10 @@ plt.rcParams.update({
 })  # fmt: skip
 
 
+if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):  # a notebook keeps its figures as SVG, too
+    shell.run_line_magic("config", "InlineBackend.figure_formats = {'png', 'svg'}")
+
+
 def line_style(number: int) -> dict:
     """Return the colour and the dashes of the ``number``-th line of a panel."""
     return {"color": PALETTE[number % len(PALETTE)], "ls": DASHES[number % len(DASHES)], "lw": 1.8}
@@ -35,7 +40,7 @@ def method_style(variant: str) -> dict:
 
     Without a prior in its id, pGJR stands on the profile's own, the class-name prior's place.
     """
-    own = next((name for name in METHODS if variant.startswith(f"{name}/")), None)
+    own = next((name for name in METHODS if variant.startswith((f"{name}/", f"{name}-"))), None)
     return line_style(METHODS.index(own or {"idfd": "idfd", "pgjr": "class-name"}.get(variant, "gjr")))
 
 
@@ -45,10 +50,36 @@ def titled(figure, title: str, y: float = 1.0):
     return figure
 
 
+def label_lines(ax, size: float = 8.0) -> None:
+    """Write the label of each line beside the panel, in the line's colour and at the height of its end, in place of a legend.
+
+    Labels that would overlap move apart.
+
+    Args:
+        ax: a panel with lines; those without a label are left out.
+        size: of the letters, in points.
+    """
+    ends = [(line.get_ydata()[-1], line) for line in ax.lines if not line.get_label().startswith("_")]
+    ax.autoscale_view()  # else the limits are found only when the figure is drawn
+    to_panel = ax.transData + ax.transAxes.inverted()
+    heights = {line: to_panel.transform((line.get_xdata()[-1], y))[1] for y, line in ends}
+    gap = 1.5 * size * ax.figure.dpi / 72 / ax.get_window_extent().height  # of a line of text, in panels
+    placed: list[float] = []
+    ordered = sorted(heights, key=heights.__getitem__)
+    for line in ordered:
+        placed.append(max(heights[line], placed[-1] + gap) if placed else heights[line])
+    over = max(0.0, placed[-1] - 1) if placed else 0.0  # a pile that grew over the panel moves down
+    for line, height in zip(ordered, placed, strict=True):
+        ax.text(1.02, height - over, line.get_label(), transform=ax.transAxes, color=line.get_color(), fontsize=size, va="center")
+
+
 def as_html(figure, alt: str) -> str:
-    """Return a figure as an HTML image, for pages that show another page's figure, and close it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight")
+    """Return a figure as an HTML image, for pages that show another page's figure, and close it. It brings its SVG along."""
+    data = {}
+    for kind in ("png", "svg"):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, bbox_inches="tight")
+        data[kind] = base64.b64encode(buffer.getvalue()).decode()
     plt.close(figure)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img class="figure" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+    sources = f'src="data:image/png;base64,{data["png"]}" data-svg="data:image/svg+xml;base64,{data["svg"]}"'
+    return f'<img class="figure" alt="{html.escape(alt)}" {sources}>'
