@@ -18,7 +18,7 @@ export PYTHONWARNINGS = ignore
 # waiting threads give their core away; on a busy machine they would stall it for minutes
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help book test test-all plan bench serve lint
+.PHONY: help book pdf test test-all plan bench serve lint
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -28,6 +28,10 @@ book: .venv/installed  ## make the book of PROFILE (default: embedded)
 	@$(BIN)/python -m pgjr_book fetch --profile $(PROFILE)
 	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS) --quiet progress rules --config profile=$(PROFILE) $(if $(DEVICE),device=$(DEVICE))
 	@echo "the book: build/$(PROFILE)/html/index.html"
+
+pdf:             ## print the published book as a PDF (needs a Chromium)
+	@$(MAKE) book PROFILE=published
+	@$(BIN)/python -m pgjr_book build --profile published --pdf
 
 test: .venv/installed  ## run the tests of a working day
 	$(BIN)/python -m pytest

@@ -61,7 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("name", help="its name without .ipynb")
     sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter")
 
-    add("build", _build, "stage and render the book of a profile")
+    sub = add("build", _build, "stage and render the book of a profile")
+    sub.add_argument("--pdf", action="store_true", help="print the whole book as a PDF, too")
 
     sub = add("address", _address, "write the repository's address into notebooks and README", profile=False)
     sub.add_argument("address", help="https://github.com/<owner>/<name>")
@@ -144,7 +145,7 @@ def _notebook(options) -> None:
 def _build(options) -> None:
     from pgjr_book.book import build
 
-    print(f"the book is at {build(options.profile)}")
+    print(f"the book is at {build(options.profile, options.pdf)}")
 
 
 def _address(options) -> None:

@@ -15,6 +15,7 @@ import yaml
 from pgjr_book.address import launch_links, with_address
 from pgjr_book.make import build_root, profile_records
 from pgjr_book.manifest import home
+from pgjr_book.pdf import NAME, print_book
 from pgjr_book.provenance import git
 from pgjr_book.show.banner import banner_html, banner_text
 from pgjr_book.show.status import status_table
@@ -25,13 +26,17 @@ from pgjr_lib.storage import atomic_write, write_json
 
 STAGED = ("_config.yml", "_toc.yml", "book", "pgjr_lib", "experiments.yaml", "tests/test_theorems.py")
 STATUS_MARK = "<!-- status -->"  # the table replaces what follows it on the status page
+PDF_MARK = "<!-- pdf -->"  # where the front page links the PDF, if there is one
+PDF_LINK = f'<a href="../{NAME}">The whole book as a PDF</a>'
 UNKNOWN_ADDRESS = "<this repository> && cd <its folder>"  # what pages say where the repository has no address
 UNKNOWN_COMMIT = "{the commit you used}"  # what the citation says outside a git clone
 BACKBONES = "backbones"  # the experiment of Table 3, whose small CNNs are its subject and no stand-in
 
 
-def stage(profile: str) -> Path:
+def stage(profile: str, pdf: bool = False) -> Path:
     """Assemble build/<profile>/src: the pages, the executed notebooks, the status table and the banner.
+
+    With ``pdf`` the front page links the PDF.
 
     Raises:
         PGJRError: a notebook of the table of contents has not been executed.
@@ -67,6 +72,9 @@ def stage(profile: str) -> Path:
         for page in (source / "book").glob("*.md"):
             clone = f"{address} && cd {address.rpartition('/')[2]}"
             atomic_write(page, page.read_text().replace(UNKNOWN_ADDRESS, clone))
+    front = source / "book" / "intro.md"
+    if pdf:
+        atomic_write(front, front.read_text().replace(PDF_MARK, PDF_LINK))
     commit = git(repository, "rev-parse", "--short", "HEAD")
     for page in (source / "book").glob("*.md"):
         text = page.read_text().replace(UNKNOWN_COMMIT, f"{{commit {commit}}}" if commit else UNKNOWN_COMMIT)
@@ -89,33 +97,46 @@ def _last_changed(path: Path) -> str:
     return f'<p class="history">This page was last changed on {day}.</p>\n' if day else ""
 
 
-def build(profile: str) -> Path:
+def build(profile: str, pdf: bool = False) -> Path:
     """Stage and render the book into build/<profile>/html. Warnings are errors, and an older book stays on failure.
 
+    Args:
+        profile: its name.
+        pdf: print the whole book as a PDF, too, and link it on the front page.
+
     Raises:
-        PGJRError: the build failed; the sentence names the first warning and the log.
+        PGJRError: the build failed; the sentence names the first warning and the log. Or what a PDF needs is missing.
     """
     root = build_root(profile)
-    source = stage(profile)
+    source = stage(profile, pdf)
     shutil.rmtree(root / "_build", ignore_errors=True)
-    call = "from jupyter_book.cli.main import main; main()"  # of this environment, whatever PATH says
-    options = ["--path-output", str(root), "-n", "-W", "--keep-going"]
-    command = [sys.executable, "-c", call, "build", str(source), *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    log = root / "book.log"
-    atomic_write(log, done.stdout)
-    page = root / "_build" / "html" / "index.html"
-    if done.returncode or not page.is_file():
-        warnings = [line.strip() for line in done.stdout.splitlines() if "WARNING" in line or "ERROR" in line]
-        first = warnings[0] if warnings else "no warning; see the log's end"
-        raise PGJRError(f"The book did not build ({first}; {len(warnings)} warnings in all): see {log}.")
+    pages = _render(source, root, "html")
+    if pdf:
+        print_book(_render(source, root, "singlehtml"), pages / NAME)
     target, old = root / "html", root / "html.old"
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
-    (root / "_build" / "html").rename(target)
+    pages.rename(target)
     shutil.rmtree(old, ignore_errors=True)
     shutil.rmtree(root / "_build", ignore_errors=True)
     records = profile_records(profile)
     write_json(target / "build.json", {"profile": profile, "records": len(records), "banner": banner_text(records)})
     return target / "index.html"
+
+
+def _render(source: Path, root: Path, builder: str) -> Path:
+    """Render a staged book with a builder of Sphinx's and return the folder of its pages. Raises as :func:`build`."""
+    pages = root / "_build" / builder
+    shutil.rmtree(pages, ignore_errors=True)
+    call = "from jupyter_book.cli.main import main; main()"  # of this environment, whatever PATH says
+    options = ["--path-output", str(root), "--builder", builder, "-n", "-W", "--keep-going"]
+    command = [sys.executable, "-c", call, "build", str(source), *options]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log = root / "book.log"
+    atomic_write(log, done.stdout)
+    if done.returncode or not (pages / "index.html").is_file():
+        warnings = [line.strip() for line in done.stdout.splitlines() if "WARNING" in line or "ERROR" in line]
+        first = warnings[0] if warnings else "no warning; see the log's end"
+        raise PGJRError(f"The book did not build ({first}; {len(warnings)} warnings in all): see {log}.")
+    return pages

@@ -93,7 +93,8 @@ def test_the_citation_of_the_book_waits_for_its_commit():
     assert (ROOT / "book" / "cite.md").read_text().count(book.UNKNOWN_COMMIT) == 1
 
 
-def test_the_svg_of_a_figure_becomes_a_file_and_its_page_names_it(clone, write_notebook):
+def test_the_svg_of_a_figure_becomes_a_file_and_its_page_names_it(clone, monkeypatch, write_notebook):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     code = ("%matplotlib inline", "import matplotlib.pyplot as plt", "from pgjr_book.show import figures",
             "for _ in range(steps):", "    plt.figure(); plt.plot([1, 2]); plt.show()")  # fmt: skip
     write_notebook(clone / "notebooks" / "a.ipynb", "\n".join(code))
@@ -105,3 +106,10 @@ def test_the_svg_of_a_figure_becomes_a_file_and_its_page_names_it(clone, write_n
     name = cell["metadata"]["mystnb"]["image"]["class"].removeprefix("svg-")
     files = sorted((source / "book" / "_static" / "vectors").iterdir())
     assert [path.name for path in files] == [f"{name}-0.svg", f"{name}-1.svg"] and "<svg" in files[1].read_text()
+
+
+def test_the_front_page_links_the_pdf_only_where_there_is_one(clone):
+    execute_notebook(clone / "notebooks" / "a.ipynb", clone / "build/published/notebooks/a.ipynb", {})
+    (clone / "book" / "intro.md").write_text((ROOT / "book" / "intro.md").read_text())
+    links = [book.NAME in (book.stage("published", pdf) / "book" / "intro.md").read_text() for pdf in (True, False)]
+    assert links == [True, False]

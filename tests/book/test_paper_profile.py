@@ -87,7 +87,7 @@ def test_the_paper_profile_runs_from_images_to_book(clone):
     assert done.returncode == 0, done.stderr[-3000:]
     records = [read_record(path) for path in (folder / "build" / "paper" / "runs").glob("*.json")]
     assert {record["data"]["name"] for record in records} == {*PAPER, *GENERATED}
-    assert {record["config"]["method"] for record in records} == {"pixels", "prior", "pgjr", "idfd", "gjr"}
+    assert {record["config"]["method"] for record in records} == {"pixels", "prior", "pgjr", "idfd", "gjr", "baseline"}
     # the priors of clip_priors cannot be had here, which leaves that experiment out and nothing else
     priors = {r["weights"]["name"] for r in records if r["config"]["method"] == "pgjr"}
     assert priors == {"ViT-B-32-quickgelu/openai"}
