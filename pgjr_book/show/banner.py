@@ -4,7 +4,7 @@ import html
 
 from pgjr_book.manifest import load_manifest
 from pgjr_book.scored import departures, scored_set
-from pgjr_book.show.sentences import CNN_NAMES, PRIOR_NAMES
+from pgjr_book.show.sentences import CNN_NAMES, PRIOR_NAMES, joined
 from pgjr_book.show.sets import title
 from pgjr_lib.data.sets import SETS
 
@@ -25,13 +25,13 @@ def banner_text(records: list[dict]) -> str:
         return ""
     parts = []
     if priors := sorted({config["prior"] for config in departed["prior"]}):
-        parts.append(f"{' and '.join(map(_prior_name, priors))} in place of CLIP")
+        parts.append(f"{joined([_prior_name(prior) for prior in priors])} in place of CLIP")
     if cnns := sorted({config["backbone"] for config in departed["backbone"]}):
-        parts.append(f"{' and '.join(map(_cnn_name, cnns))} in place of the full one")
+        parts.append(f"{joined([_cnn_name(cnn) for cnn in cnns])} in place of the full one")
     if departed["epochs"]:
         parts.append("shorter training")
     earlier = " Sets marked ° were run by earlier code." if any(scored_set(record).earlier for record in records) else ""
-    return f"A stand-in, not the paper’s setting: {', '.join([*parts, ''])}on {', '.join(_data_names(records))}.{earlier}"
+    return f"A stand-in, not the paper’s setting: {', '.join([*parts, ''])}on {joined(_data_names(records))}.{earlier}"
 
 
 def banner_html(records: list[dict]) -> str:
@@ -50,5 +50,15 @@ def _cnn_name(backbone: str) -> str:
 
 
 def _data_names(records: list[dict]) -> list[str]:
-    data = sorted({(r["data"]["name"], r["data"]["split"], r["data"]["count"], r["data"]["note"]) for r in records})
-    return [f"{title(name)} ({split}, {count:,} images{f', {note}' if note else ''})" for name, split, count, note in data]
+    """Name the sets with split and count; a set of which several parts were used by its largest alone."""
+    largest: dict[str, dict] = {}
+    for data in (record["data"] for record in records):
+        known = largest.setdefault(data["name"], data)
+        if data["count"] > known["count"]:
+            largest[data["name"]] = data
+    parts = {name: {(r["data"]["split"], r["data"]["count"]) for r in records if r["data"]["name"] == name} for name in largest}
+    named = []
+    for name, data in sorted(largest.items()):
+        count = f"{data['split']}, {data['count']:,} images" if len(parts[name]) == 1 else f"up to {data['count']:,} images"
+        named.append(f"{title(name)} ({', '.join(filter(None, [count, data['note']]))})")
+    return named

@@ -10,7 +10,7 @@ from pgjr_book import verdicts
 from pgjr_book.races import SHARES
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
-from pgjr_book.show.sentences import PRIOR_NAMES, begun, compared
+from pgjr_book.show.sentences import PRIOR_NAMES, begun, compared, joined
 from pgjr_book.show.sets import set_name, title
 from pgjr_book.stats import LEVEL
 from pgjr_book.verdicts import Cell, Finding, Records
@@ -127,8 +127,8 @@ def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | N
         open_ = [CONTROLS[name] for name, cell in cells.items() if cell.runs and cell.outcome in ("open", None)]
         explained += bool(as_well)
         unsettled += bool(open_) and not as_well
-        parts = [f"{_join(as_well)} {'does' if len(as_well) == 1 else 'do'} as well"] if as_well else []
-        parts += [f"the comparison with {_join(open_)} is open"] if open_ else []
+        parts = [f"{joined(as_well)} {'does' if len(as_well) == 1 else 'do'} as well"] if as_well else []
+        parts += [f"the comparison with {joined(open_)} is open"] if open_ else []
         details.append(f"{_where(2, gain)} {', and '.join(parts) or 'every control is worse'}")
     if explained == len(gains):
         lead = "a control explains every gain"
@@ -154,7 +154,7 @@ def _head_start(records: Records, finding: Finding) -> str:
     if not ahead:
         return ""
     every = len(ahead) == sum(cell.runs > 0 for cell in finding.cells)
-    where = "" if every else f"with {_join(ahead)} "
+    where = "" if every else f"with {joined(ahead)} "
     return f", but {where}its untrained head is at GJR’s end already"
 
 
@@ -163,7 +163,7 @@ def _by_outcome(number: int, finding: Finding) -> str:
     for cell in finding.cells:
         name = SIDES[cell.outcome][number]
         sides.setdefault(name, []).append(f"{_where(number, cell)}{_size(number, cell)}")
-    return "; ".join(f"{side} {_join(cells)}" for side, cells in sides.items())
+    return "; ".join(f"{side} {joined(cells)}" for side, cells in sides.items())
 
 
 def _where(number: int, cell: Cell) -> str:
@@ -181,8 +181,3 @@ def _size(number: int, cell: Cell) -> str:
     mean = cell.interval(LEVEL).mean
     note = f", but {cell.note}" if cell.note else ""
     return f" ({numbers.fixed(np.exp(mean), 1)} times{note})" if number == 1 else f" ({numbers.signed(mean)})"
-
-
-def _join(names: list[str]) -> str:
-    """Join names with commas and "and"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

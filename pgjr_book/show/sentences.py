@@ -69,6 +69,11 @@ def begun(text: str) -> str:
     return text if text.startswith("pGJR") else f"{text[0].upper()}{text[1:]}"
 
 
+def joined(names: list[str]) -> str:
+    """Join names with commas and "and"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def evidence_lines(number: int, finding: Finding) -> list[str]:
     """Word the numbers behind the verdict on a claim, one line a cell."""
     if finding.verdict == "not run":

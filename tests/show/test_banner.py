@@ -23,6 +23,12 @@ def test_the_banner_names_what_stands_in():
         assert part in text
 
 
+def test_a_set_of_which_several_parts_were_used_is_named_once():
+    parts = [{**record(dataset="cifar10"), "data": {"name": "cifar10", "split": s, "count": n, "note": ""}}
+             for s, n in (("test", 10_000), ("train", 5_000))]  # fmt: skip
+    assert "on CIFAR-10 (up to 10,000 images) and digits (all, 1,797 images)." in banner_text([*parts, record()])
+
+
 def test_a_prior_from_a_file_has_the_name_of_the_manifest():
     text = banner_text([record(prior="file:build/half-trained.safetensors"), record(prior="imagenet-labels")])
     assert "the half-trained class-name prior and the ImageNet-label prior in place of CLIP" in text
