@@ -1,4 +1,4 @@
-"""``python -m pgjr_book plan | fetch | features | run | train | notebook | build | address | verify``.
+"""``python -m pgjr_book plan | fetch | features | run | train | notebook | build | crate | address | verify``.
 
 The commands of the book, which need a clone. What works without one is ``pgjr``.
 """
@@ -63,6 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = add("build", _build, "stage and render the book of a profile")
     sub.add_argument("--pdf", action="store_true", help="print the whole book as a PDF, too")
+
+    sub = add("crate", _crate, "pack the committed records and the built figures as an RO-Crate, for an archive", profile=False)
+    sub.add_argument("--out", type=Path, default=Path("build/grid-jigsaw-crate.zip"), help="the zip to write")
 
     sub = add("address", _address, "write the repository's address into notebooks and README", profile=False)
     sub.add_argument("address", help="https://github.com/<owner>/<name>")
@@ -146,6 +149,12 @@ def _build(options) -> None:
     from pgjr_book.book import build
 
     print(f"the book is at {build(options.profile, options.pdf)}")
+
+
+def _crate(options) -> None:
+    from pgjr_book.crate import write_crate
+
+    print(f"{options.out}: {write_crate(options.out)} records")
 
 
 def _address(options) -> None:

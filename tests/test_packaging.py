@@ -74,7 +74,7 @@ def test_everything_imported_is_declared():
     modules = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "open_clip": "open-clip-torch"}
     # packages that others bring: papermill brings nbformat and traitlets
     brought = {"nbformat": "papermill", "traitlets": "papermill", "IPython": "ipykernel", "markupsafe": "jinja2"}
-    core, book = requirements("fast"), requirements("book")
+    core, book = requirements("fast"), requirements("book", "dev")  # printing and packing say that they need the extra dev
     own = {"pgjr_lib", "pgjr_book", "tools"}
     for folder, known in (("pgjr_lib", core), ("tools", core), ("pgjr_book", book)):
         for path in (ROOT / folder).rglob("*.py"):
