@@ -4,14 +4,16 @@ import html
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from pgjr_book import ledger as ledgers
 from pgjr_book import verdicts
 from pgjr_book.races import SHARES
-from pgjr_book.scored import Setting
+from pgjr_book.scored import Setting, score
 from pgjr_book.show import numbers
+from pgjr_book.show.groups import by_set
 from pgjr_book.show.sentences import PRIOR_NAMES, begun, compared, joined
-from pgjr_book.show.sets import set_name, title
+from pgjr_book.show.sets import marked, title
 from pgjr_book.stats import LEVEL
 from pgjr_book.verdicts import Cell, Finding, Records
 
@@ -21,10 +23,10 @@ CONTROLS = {  # of claim 2 -> how a sentence calls the control
 }  # fmt: skip
 LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 counts instead
     1: {
-        "holds": "pGJR settles sooner than GJR, with its encodings counted",
-        "fails": "pGJR does not settle sooner than GJR when its encodings are counted",
-        "mixed": "whether pGJR settles sooner than GJR depends on the prior",
-        "open": "whether pGJR settles sooner than GJR is open",
+        "holds": "pGJR reaches its own end faster than GJR reaches its own, encodings included",
+        "fails": "pGJR does not reach its own end faster than GJR reaches its own, encodings included",
+        "mixed": "whether pGJR reaches its own end faster than GJR reaches its own depends on the prior",
+        "open": "whether pGJR reaches its own end faster than GJR reaches its own is open",
     },
     4: {
         "holds": "which of GJR and pGJR wins depends on the data and on what the prior knows of them",
@@ -34,14 +36,14 @@ LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 cou
     5: {
         "holds": "the jigsaw uses structure",
         "fails": "the jigsaw does not use structure",
-        "mixed": "the jigsaw uses some of the structure",
+        "mixed": "the tests of whether the jigsaw uses structure disagree",
         "open": "whether the jigsaw uses structure is open",
     },
 }
 SIDES = {  # outcome -> how a sentence calls it, by claim where that differs
-    "gain": {1: "sooner", 2: "it helps", 4: "pGJR wins", 5: "it does better"},
-    "harm": {1: "not sooner", 2: "it harms", 4: "GJR wins", 5: "it does worse"},
-    "equivalent": {1: "as soon", 2: "it changes nothing", 4: "both are as good", 5: "it does no better"},
+    "gain": {1: "faster", 2: "it helps", 4: "pGJR wins", 5: "it does better"},
+    "harm": {1: "not faster", 2: "it harms", 4: "GJR wins", 5: "it does worse"},
+    "equivalent": {1: "equally fast", 2: "it changes nothing", 4: "both are as good", 5: "it does no better"},
     "open": {1: "open", 2: "open", 4: "open", 5: "open whether it does better"},
     None: {1: "not finished", 2: "not finished", 4: "not finished", 5: "not finished: whether it does better"},
 }
@@ -53,8 +55,16 @@ AGAINST_ITSELF = {  # baseline of claim 5 -> the end of a clause
 
 @dataclass(frozen=True)
 class Lesson:
-    """One sentence of the chapter "What we learned": a clause that stands alone, the cells behind it, and the ledger's column."""
+    """One sentence of the chapter "What we learned".
 
+    Attributes:
+        number: the claim that it speaks of.
+        lead: a clause that stands alone.
+        detail: the cells behind it.
+        column: of the ledger, whose verdict it tells.
+    """
+
+    number: int
     lead: str
     detail: str = ""
     column: Setting = "stand-in"
@@ -80,7 +90,7 @@ def lessons(records: Records) -> list[Lesson]:
             finding, own = rows[number].findings[column], ledgers.of_column(records, column)
             lead = jigsaw_lead(whole) if number == 2 else LEADS[number][finding.verdict]
             lead += _head_start(own, finding) if number == 1 else ""
-            said.append(Lesson(lead, _by_outcome(number, whole), column))
+            said.append(Lesson(number, lead, _by_outcome(number, whole), column))
             if number == 2 and (controls := _controls(own, column, finding)):
                 said.append(controls)
     return said
@@ -93,12 +103,14 @@ def as_html(said: list[Lesson]) -> str:
 
 
 def in_short(records: Records) -> str:
-    """Return the front page's sentences: the leads of :func:`lessons`, two to a sentence, and what they were seen with.
+    """Return the front page's sentences: one on speed, one on the jigsaw and its controls, and what they were seen with.
 
-    "" without runs.
+    Where neither was run, the first of the other claims speaks. "" without runs.
     """
-    first = lessons(records)[:4]
-    sentences = [f"{begun(', and '.join(lesson.lead for lesson in first[i : i + 2]))}." for i in range(0, len(first), 2)]
+    said = lessons(records)
+    first = [lesson for lesson in said if lesson.number in (1, 2)] or said[:1]
+    leads = {number: [lesson.lead for lesson in first if lesson.number == number] for number in dict.fromkeys(x.number for x in first)}
+    sentences = [f"{begun('; '.join(parts))}." for parts in leads.values()]
     columns = {lesson.column for lesson in first}
     if columns == {"stand-in"}:
         sentences.append("We saw this with stand-ins for CLIP.")
@@ -107,11 +119,30 @@ def in_short(records: Records) -> str:
     return " ".join(sentences)
 
 
+def cnn_level(records: list[dict], published: pd.DataFrame) -> str:
+    """Say where our IDFD ends and where the literature's does; "" where no set has both.
+
+    Args:
+        records: of the main experiment.
+        published: as :func:`pgjr_book.show.literature.read` returns it.
+    """
+    theirs = published[published["method"] == "IDFD"].groupby("dataset")["nmi"].max()
+    ends = {}
+    for where, group in by_set([r for r in records if r["variant"] == "idfd"]).items():
+        if where.dataset in theirs and not where.series and not where.earlier:
+            mean = np.mean([score(record) for record in group])
+            ends[where.dataset] = (title(where.dataset), numbers.fixed(mean), numbers.fixed(theirs[where.dataset]))
+    if not ends:
+        return ""
+    ours = joined([f"{end} on {name}" for name, end, _ in ends.values()])
+    return f"Our IDFD ends at an NMI of {ours}, the literature’s at {joined([other for *_, other in ends.values()])}."
+
+
 def jigsaw_lead(finding: Finding) -> str:
     """Count the comparisons of claim 2 in which the jigsaw helps."""
     done = [cell for cell in finding.cells if cell.outcome]
     helps, rest = sum(cell.outcome == "gain" for cell in done), len(finding.cells) - len(done)
-    unfinished = f" ({rest} {'is' if rest == 1 else 'are'} not finished)" if rest else ""
+    unfinished = f" ({rest} {'has' if rest == 1 else 'have'} no outcome yet)" if rest else ""
     return f"the jigsaw improves clustering in {helps} of {len(done)} comparisons{unfinished}"
 
 
@@ -131,12 +162,13 @@ def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | N
         parts += [f"the comparison with {joined(open_)} is open"] if open_ else []
         details.append(f"{_where(2, gain)} {', and '.join(parts) or 'every control is worse'}")
     if explained == len(gains):
-        lead = "a control explains every gain"
+        lead = "where it helps, a control does as well"
     elif unsettled:
-        lead = "whether a control explains every gain is open"
+        lead = "whether a control does as well where it helps is open"
     else:
-        lead = f"a control explains {explained} of {len(gains)} gains" if explained else "no control explains a gain"
-    return Lesson(lead, "; ".join(details), column)
+        some = f"a control does as well in {explained} of {len(gains)} gains"
+        lead = some if explained else "where it helps, no control does as well"
+    return Lesson(2, lead, "; ".join(details), column)
 
 
 def _head_start(records: Records, finding: Finding) -> str:
@@ -155,20 +187,20 @@ def _head_start(records: Records, finding: Finding) -> str:
         return ""
     every = len(ahead) == sum(cell.runs > 0 for cell in finding.cells)
     where = "" if every else f"with {joined(ahead)} "
-    return f", but {where}its untrained head is at GJR’s end already"
+    return f", but {where}it scores as high as trained GJR before any training"
 
 
 def _by_outcome(number: int, finding: Finding) -> str:
     sides: dict[str, list[str]] = {}
     for cell in finding.cells:
-        name = SIDES[cell.outcome][number]
+        name = SIDES[cell.outcome][number] if cell.runs else "not run"
         sides.setdefault(name, []).append(f"{_where(number, cell)}{_size(number, cell)}")
     return "; ".join(f"{side} {joined(cells)}" for side, cells in sides.items())
 
 
 def _where(number: int, cell: Cell) -> str:
     """Name a cell as the end of a clause: claims 1 and 4 compare the same methods in all of them, the others do not."""
-    where = set_name(cell.where) if cell.where else title(cell.comparison.dataset)
+    where = marked(cell.where) if cell.where else title(cell.comparison.dataset)
     if number in (1, 4):
         return f"with {PRIOR_NAMES[cell.comparison.prior]} on {where}"
     name = compared(cell.comparison, cell.where)
@@ -178,6 +210,8 @@ def _where(number: int, cell: Cell) -> str:
 def _size(number: int, cell: Cell) -> str:
     if not (cell.interval and cell.outcome):
         return ""
-    mean = cell.interval(LEVEL).mean
+    mean, low, high = cell.interval(LEVEL)
     note = f", but {cell.note}" if cell.note else ""
-    return f" ({numbers.fixed(np.exp(mean), 1)} times{note})" if number == 1 else f" ({numbers.signed(mean)})"
+    if number == 1:
+        return f" (it takes {numbers.fixed(np.exp(-mean), 1)} times GJR’s seconds{note})"
+    return f" ({numbers.signed(mean)} [{numbers.signed(low)}, {numbers.signed(high)}])"

@@ -17,7 +17,7 @@ from pgjr_lib.errors import PGJRError
 
 COLUMNS = ("method", "dataset", "nmi", "acc", "ari", "backbone", "split", "source", "grade")
 UPPER_LINE = "CLIP zero-shot"
-UPPER_LINE_TITLE = "upper line, not unsupervised: it is given the names of the classes"
+UPPER_LINE_TITLE = "upper reference, not unsupervised: it sees the class names"
 FOLDED = ("aggregator", "user report")  # grades of numbers that a reader has to unfold
 THEIR_NAMES = {"pixels": "k-means (pixels)", "idfd": "IDFD", "gjr": "GJR", "pgjr": "pGJR"}  # by variant
 CLIP_BACKBONES = {  # the literature's name -> open_clip's
@@ -73,7 +73,7 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
     datasets = sorted(own, key=lambda name: (name not in PAPER_SETS, name))
     datasets += [name for name in PAPER_SETS if name not in own]
     folded, upper = published["grade"].str.startswith(FOLDED), published["method"].str.startswith(UPPER_LINE)
-    paper_title = "the paper" if len(paper) else "the paper: not printed here: its full text was not consulted"
+    paper_title = "the paper" if len(paper) else "the paper (not printed: its full text was not consulted)"
     sets = []
     for name in datasets:
         rows = {title: _literature_rows(table[table["dataset"] == name]) for title, table in (
@@ -114,7 +114,8 @@ def comparison(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame
 def _own_rows(records: list[dict], dataset: str) -> list[dict]:
     """Return our rows on a set, one a method and split; a method whose prior saw the labels has a row that says so."""
     rows = []
-    for (_, label), group in grouped(records, lambda r: (scored_set(r), r["label"])).items():
+    for (where, label), group in grouped(records, lambda r: (scored_set(r), r["label"])).items():
+        label = f"{label} ({where.series})" if where.series else label
         if group[0]["config"]["dataset"] == dataset:
             data = group[0]["data"]
             rows.append({"label": label, "details": [], "cell": _own_cell(group), "images": f"{data['split']}, {data['count']:,}"})

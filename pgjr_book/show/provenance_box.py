@@ -24,7 +24,7 @@ def provenance_box(records: list[dict]) -> str:
         "weights": _each(f"{w['name']} (SHA-256 {w['checksum'][:12]})" for w in weights) or "none",
         "commit": _each(f"{m['commit'][:10]}{' + changes' if m['dirty'] else ''}" for m in origins if m["commit"]),
         "seeds": _each(record["config"]["seed"] for record in records),
-        "device": _each(f"{m['device']} ({m['host_cpu']}, {m['threads']} threads)" for m in origins),
+        "device": _each(f"{m['device']} ({m['host_cpu']}, {m['threads']} thread{'s' * (m['threads'] != 1)})" for m in origins),
         "versions": _each(f"torch {m['versions']['torch']}" for m in origins),
         "computed": f"{started[0][:16]} to {started[-1][:16]} UTC",
         "together": f"{sum(record['timings']['total_s'] for record in records) / 60:.1f} minutes",

@@ -18,6 +18,10 @@ PRIOR_NAMES = {  # id of experiments.yaml -> how sentences call it
     "random": "random weights", "half-trained": "the half-trained class-name prior", "class-name": "the class-name prior",
     "imagenet-labels-64": "the ImageNet-label prior at side 64", "imagenet-labels": "the ImageNet-label prior", "clip": "CLIP",
 }  # fmt: skip
+FORMS = {  # baseline of claim 5 -> what it is
+    "permuted": "the same jigsaw on permuted positions", "shifted": "the same jigsaw with its blocks shifted by half",
+    "frozen": "the same jigsaw frozen at its start",
+}  # fmt: skip
 COLUMNS = {  # of the ledger
     "paper": "on the paper’s setting", "clip": "with CLIP, short CNN schedule", "stand-in": "on our stand-in",
 }  # fmt: skip
@@ -27,7 +31,7 @@ VERDICTS = {  # column of the ledger -> verdict -> its words; a verdict that is 
     "stand-in": {"holds": "seen here", "fails": "not seen here"},
 }
 OUTCOMES = {"gain": "gain", "harm": "harm", "equivalent": "equivalent", "open": "open", None: "not finished"}
-RACES = {"gain": "pGJR is sooner", "harm": "pGJR is not sooner", "equivalent": "as soon"}  # how claim 1 calls its outcomes
+RACES = {"gain": "pGJR is faster", "harm": "pGJR is not faster", "equivalent": "both are equally fast"}  # for claim 1
 NOTHING_TO_JUDGE = {  # claim -> what its test lacks where it was not run
     1: "no curves of GJR and pGJR on CIFAR-10",
     2: "no paired runs with and without the jigsaw on CIFAR-10 or STL-10",
@@ -45,15 +49,18 @@ SETTINGS = (
 
 
 def verdict(finding: Finding, column: str = "stand-in") -> str:
-    """Word the verdict on a claim in a column of the ledger."""
-    return VERDICTS[column].get(finding.verdict, finding.verdict)
+    """Word the verdict on a claim in a column of the ledger. The CNNs of the column with CLIP need no CLIP, and may be there alone."""
+    word = VERDICTS[column].get(finding.verdict, finding.verdict)
+    with_clip = [cell.runs for cell in finding.cells if cell.comparison.prior == "clip"]
+    alone = column == "clip" and finding.verdict != "not run" and with_clip and not any(with_clip)
+    return f"{word}, no run with CLIP yet" if alone else word
 
 
 def verdict_by_column(findings: dict[Setting, Finding]) -> str:
     """Word the verdicts on a claim in the columns that were run (:func:`pgjr_book.ledger.shown`)."""
     if len(findings) == 1:
         return "".join(verdict(finding, column) for column, finding in findings.items())
-    return ", and ".join(f"{verdict(finding, column)} {COLUMNS[column]}" for column, finding in findings.items())
+    return "; ".join(f"{COLUMNS[column]}: {verdict(finding, column)}" for column, finding in findings.items())
 
 
 def evidence(number: int, findings: dict[Setting, Finding]) -> str:
@@ -83,9 +90,15 @@ def evidence_lines(number: int, finding: Finding) -> list[str]:
 
 def compared(comparison: Comparison, where: ScoredSet | None) -> str:
     """Name what is compared and with which prior, with "¶" where the prior saw labels of what the images come from."""
+    if comparison.experiment == "structure":
+        return f"the jigsaw against {FORMS[comparison.baseline]}"
     prior = PRIOR_NAMES.get(comparison.prior)
     seen = where and comparison.prior.startswith("imagenet-labels") and SETS[where.dataset].images_from
-    return f"{comparison.name} with {prior}{f' {SOURCE_SEEN}' if seen else ''}" if prior else comparison.name
+    if not prior:
+        return comparison.name
+    # GJR has no prior
+    method, other = ("pGJR", " against GJR") if comparison.name == "pGJR against GJR" else (comparison.name, "")
+    return f"{method} with {prior}{f' {SOURCE_SEEN}' if seen else ''}{other}"
 
 
 def place(cell: Cell) -> str:
@@ -112,8 +125,9 @@ def _cell(number: int, cell: Cell, level: float) -> str:
         mean, low, high = (numbers.fixed(np.exp(value), 2) for value in interval)
         return f"{place(cell)}: GJR takes {mean} [{low}, {high}] times pGJR’s seconds; {said}"
     mean, low, high = (f"{value:+.1f}" for value in interval)
-    others = _others(cell)
-    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {said}{others}"
+    if cell.outcome in ("gain", "harm") and interval.low <= 0 <= interval.high:
+        said += " by its own, narrower interval"  # the one shown holds together with those of the claim's other cells
+    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {said}{_others(cell)}"
 
 
 def _others(cell: Cell) -> str:
@@ -136,23 +150,23 @@ def summary(finding: Finding) -> str:
 
 
 def intervals(paired: pd.DataFrame) -> str:
-    """Say which comparisons of :func:`tables.comparisons` have an interval without zero; "Not run" without rows."""
+    """Say which comparisons of :func:`tables.comparisons` have an interval without zero; "not run" without rows."""
     if paired.empty:
-        return "Not run"
+        return "not run"
     above, below = paired[paired["95 % interval low"] > 0], paired[paired["95 % interval high"] < 0]
     sides = []
     for side, rows in (("above", above), ("below", below)):
         names = [f"{row['comparison']} on {set_name(row['set'])}" for row in rows.to_dict("records")]
         sides += [f"{side} zero for {', '.join(names)}"] if names else []
     rest = len(paired) - len(above) - len(below)
-    rest = f"{rest} of {len(paired)} intervals contain{'s' if rest == 1 else ''} zero"
-    return f"The interval lies {'; '.join([*sides, rest])}" if sides else rest
+    rest = "the one interval contains zero" if len(paired) == rest == 1 else f"{rest} of {len(paired)} intervals contain zero"
+    return f"the interval lies {'; '.join([*sides, rest])}" if sides else rest
 
 
 def controls(attributed: pd.DataFrame) -> str:
     """Say, for each method and set of :func:`tables.attribution`, how the learned jigsaw compares with each control.
 
-    "Not run" without rows.
+    "not run" without rows.
     """
     parts = []
     for (where, method), rows in attributed.groupby(["set", "method"], sort=False) if len(attributed) else ():
@@ -161,17 +175,17 @@ def controls(attributed: pd.DataFrame) -> str:
             f"{numbers.signed(row['95 % interval high'])}], {row['outcome']})" for row in rows.to_dict("records")
         ]  # fmt: skip
         parts.append(f"for {method} on {set_name(where)}, against {', '.join(against)}")
-    return begun("; ".join(parts) or "not run")
+    return "; ".join(parts) or "not run"
 
 
 def best_setting(extremes: pd.DataFrame) -> str:
-    """Say between which settings the means of a study lie (:func:`tables.extremes`); "Not run" without rows."""
+    """Say between which settings the means of a study lie (:func:`tables.extremes`); "not run" without rows."""
     parts = [
         f"on {set_name(row['set'])} the means run from {numbers.fixed(row['NMI low'])} ({row['worst']}) to "
         f"{numbers.fixed(row['NMI high'])} ({row['best']}) NMI points; the highest of {row['settings']} means is partly luck"
         for row in extremes.to_dict("records")
     ]
-    return "; ".join(parts) or "Not run"
+    return "; ".join(parts) or "not run"
 
 
 def best_by_prior(extremes: dict[str, pd.DataFrame]) -> str:
@@ -185,8 +199,9 @@ def against_prior(table: pd.DataFrame) -> str:
     by_name: dict[str, list[str]] = {}
     for row in table.to_dict("records"):
         nmi, acc = (numbers.mean_sd(row[name], row[f"{name} sd"]) for name in ("NMI", "ACC"))
-        by_name.setdefault(set_name(row["set"]), []).append(f"{row['features']} has NMI {nmi} and ACC {acc}")
-    return "; ".join(f"on {name} {', '.join(parts)}" for name, parts in by_name.items()) or "not run"
+        by_name.setdefault(set_name(row["set"]), []).append(f"{row['features']}: NMI {nmi}, ACC {acc}")
+    sets = [f"{name}, {'; '.join(parts)}" for name, parts in by_name.items()]
+    return f"on {'. On '.join(sets)}" if sets else "not run"
 
 
 def ends(table: pd.DataFrame) -> str:
@@ -210,9 +225,9 @@ def prior_scores(records: list[dict], study: list[dict]) -> str:
 
 
 def frozen_settings(records: list[dict]) -> str:
-    """Say with which settings pGJR runs on photographs; "Not run" where it does not."""
+    """Say with which settings pGJR runs on photographs; "not run" where it does not."""
     own = [r["config"] for r in records if r["variant"] == "pgjr" and r["config"]["dataset"] in PAPER_SETS]
-    return SETTINGS.format(**own[0]) if own else "Not run"
+    return SETTINGS.format(**own[0]) if own else "not run"
 
 
 def only_one_cnn(records: list[dict]) -> str:

@@ -16,7 +16,7 @@ EARLIER = "°"
 SOURCE_SEEN = "¶"
 SIGNS = {
     **MARKS,
-    EARLIER: "made by earlier code, whose numbers this code need not give again.",
+    EARLIER: "made by earlier code; the present code may give other numbers.",
     SOURCE_SEEN: "the prior was trained with labels of ImageNet, which these images come from.",
 }
 

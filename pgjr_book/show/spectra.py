@@ -170,7 +170,7 @@ def summary(rows: list[Learned], set_name: Callable[[ScoredSet], str]) -> str:
 def _in_words(row: Learned, where: str) -> str:
     seeds = f"{len(row.end)} seed{'s' if len(row.end) > 1 else ''}"
     share = f", {100 * row.change / row.size:.1f} % of its norm" if row.size else ""
-    words = f"{row.label} on {where}, {seeds}: A moves by {row.change:.2f}{share}"
+    words = f"On {where}, {row.label} ({seeds}): A moves by {row.change:.2f}{share}"
     if not row.after:
         return f"{words}."
     highest = 1 / (2 * row.g)

@@ -227,7 +227,7 @@ def against_prior(records: list[dict]) -> pd.DataFrame:
             if own == variant or prior is None:
                 continue
             for runs, features, name in ((head, "plain", method_name(head[0])), (prior, "plain", method_name(prior[0])),
-                                         (prior, "view_mean", f"{method_name(prior[0])} on its mean over views")):  # fmt: skip
+                                         (prior, "view_mean", f"{method_name(prior[0])} (mean over views)")):  # fmt: skip
                 parts = [record["scores"][features] for record in runs if features in record["scores"]]
                 if parts:
                     nmi, acc = (mean_sd(m.upper(), [100 * np.mean(run[m]) for run in parts]) for m in ("nmi", "acc"))

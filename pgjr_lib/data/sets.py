@@ -114,7 +114,7 @@ SETS = {
         mark="†",
     ),
     "pieces": SetInfo(title="pieces", **_GENERATED),
-    "pieces-hard": SetInfo(title="pieces, hard", **_GENERATED),
+    "pieces-hard": SetInfo(title="hard pieces", **_GENERATED),
     "cifar10": SetInfo(
         title="CIFAR-10",
         classes=10,

@@ -18,7 +18,7 @@ def test_a_card_for_every_claim_with_the_verdict_of_every_column(synthetic):
 
 def test_the_numbers_of_a_card_are_the_evidence_line_by_line(synthetic):
     page = cards(synthetic.race(10, 4), [])
-    assert "<li>pGJR against GJR with the class-name prior on CIFAR-10 (test) ‡: GJR takes" in page and "; pGJR is sooner</li>" in page
+    assert "<li>pGJR with the class-name prior against GJR on CIFAR-10 (test) ‡: GJR takes" in page and "; pGJR is faster</li>" in page
     assert "our claim, not the paper&#39;s" in page  # escaped
 
 

@@ -1,9 +1,10 @@
 """The sentences of "What we learned" follow the ledger."""
 
+import pandas as pd
 import pytest
 
 from pgjr_book import verdicts
-from pgjr_book.show.lessons import Lesson, as_html, in_short, lessons
+from pgjr_book.show.lessons import Lesson, as_html, cnn_level, in_short, lessons
 
 
 @pytest.fixture
@@ -18,11 +19,11 @@ def everything(synthetic):
 
 def test_there_is_a_sentence_for_every_claim_with_runs(everything):
     speed, jigsaw, controls = (lesson.sentence for lesson in lessons(everything))
-    assert speed.startswith("Whether pGJR settles sooner than GJR is open: sooner with the class-name ")
-    assert "(11.1 times); not finished with the ImageNet-label prior on CIFAR-10." in speed
-    assert jigsaw.startswith("The jigsaw improves clustering in 2 of 5 comparisons: it helps for GJR on CIFAR-10 (test) (+3.1) and")
-    assert "; it changes nothing for pGJR with the class-name prior on CIFAR-10 (train, folds of 5,000) (" in jigsaw
-    assert controls.startswith("A control explains every gain: for GJR on CIFAR-10 (test) a blur without blocks does as well; for")
+    assert speed.startswith("Whether pGJR reaches its own end faster than GJR reaches its own is open: faster with the class-name ")
+    assert "(it takes 0.1 times GJR’s seconds); not run with the ImageNet-label prior on CIFAR-10." in speed
+    assert jigsaw.startswith("The jigsaw improves clustering in 2 of 5 comparisons: it helps for GJR on CIFAR-10 (test) ‡ (+3.1 [")
+    assert "; it changes nothing for pGJR with the class-name prior on CIFAR-10 (train, folds of 5,000) ‡ (" in jigsaw
+    assert controls.startswith("Where it helps, a control does as well: for GJR on CIFAR-10 (test) ‡ a blur without blocks does as")
     assert lessons({}) == [] and in_short({}) == ""
 
 
@@ -32,19 +33,19 @@ def test_a_head_start_is_said_beside_the_speed(synthetic):
         {**r, "history": [{**row, "nmi": row["nmi"] + 0.4} for row in r["history"]]} if "pgjr" in r["variant"] else r
         for r in race["convergence"]]}  # fmt: skip
     (speed,) = lessons(ahead)
-    assert speed.lead == "whether pGJR settles sooner than GJR is open, but its untrained head is at GJR’s end already"
+    assert speed.lead.endswith(" reaches its own is open, but it scores as high as trained GJR before any training")
     (slow,) = lessons(race)
-    assert "already" not in slow.sentence
+    assert "before any" not in slow.sentence
 
 
 def test_a_gain_without_an_equal_control_is_said(everything):
     worse = {**everything, "attribution": [r for r in everything["attribution"] if r["variant"] != "blur"]}
     *_, controls = lessons(worse)
-    assert controls.sentence.startswith("No control explains a gain: for GJR on CIFAR-10 (test) every control is worse")
+    assert controls.sentence.startswith("Where it helps, no control does as well: for GJR on CIFAR-10 (test) ‡ every control is worse")
     few = [r for r in everything["attribution"] if r["variant"] != "blur" or r["config"]["seed"] < 103]
     *_, controls = lessons({**worse, "attribution": few})
     assert "the comparison with a blur without blocks is open" in controls.sentence
-    assert controls.lead == "whether a control explains every gain is open"
+    assert controls.lead == "whether a control does as well where it helps is open"
 
 
 def test_claims_4_and_5_name_winners_and_forms_of_the_jigsaw(synthetic):
@@ -53,8 +54,8 @@ def test_claims_4_and_5_name_winners_and_forms_of_the_jigsaw(synthetic):
             for r in synthetic.side(v, m, method=method, **folds)]  # fmt: skip
     pieces = [r for v, m in (("gjr", 50), ("permuted", 20), ("frozen", 50)) for r in synthetic.side(v, m, "pieces", split="all")]
     winner, structure = (lesson.sentence for lesson in lessons({"winner": runs, "structure": pieces}))
-    assert "GJR wins with random weights on CIFAR-10 (train, 5,000 images) (-" in winner
-    assert "; pGJR wins with the class-name prior on CIFAR-10 (train, 5,000 images) (+" in winner
+    assert "GJR wins with random weights on CIFAR-10 (train, 5,000 images) ‡ (-" in winner
+    assert "; pGJR wins with the class-name prior on CIFAR-10 (train, 5,000 images) ‡ (+" in winner
     assert "it does better than on permuted positions on pieces (+" in structure
     assert "it does no better than frozen at its start on pieces" in structure
 
@@ -62,7 +63,7 @@ def test_claims_4_and_5_name_winners_and_forms_of_the_jigsaw(synthetic):
 def test_without_a_gain_there_is_no_control_to_speak_of(synthetic):
     flat = {"attribution": synthetic.jigsaw(0), "heads": []}
     (only,) = lessons(flat)
-    assert only.lead == "the jigsaw improves clustering in 0 of 2 comparisons (3 are not finished)"
+    assert only.lead == "the jigsaw improves clustering in 0 of 2 comparisons (3 have no outcome yet)"
 
 
 def test_a_series_never_enters_the_controls_of_the_stand_ins(everything):
@@ -77,8 +78,8 @@ def test_a_series_never_enters_the_controls_of_the_stand_ins(everything):
 
 def test_the_front_page_has_two_sentences(everything):
     text = in_short(everything)
-    assert text.count(".") == 3 and text.startswith("Whether pGJR settles sooner than GJR is open, and the jigsaw")
-    assert text.endswith("A control explains every gain. We saw this with stand-ins for CLIP.")
+    assert text.count(".") == 3 and text.startswith("Whether pGJR reaches its own end faster") and "is open. The jigsaw" in text
+    assert text.endswith("; where it helps, a control does as well. We saw this with stand-ins for CLIP.")
 
 
 def test_every_verdict_has_its_lead():
@@ -90,8 +91,15 @@ def test_every_verdict_has_its_lead():
 
 
 def test_a_sentence_begins_with_a_capital_but_for_pgjr():
-    assert [Lesson(lead).sentence for lead in ("the jigsaw", "pGJR settles")] == ["The jigsaw.", "pGJR settles."]
+    assert [Lesson(1, lead).sentence for lead in ("the jigsaw", "pGJR settles")] == ["The jigsaw.", "pGJR settles."]
 
 
 def test_the_list_is_escaped():
-    assert as_html([Lesson("a <b> and c", "d")]) == "<ol><li>A &lt;b&gt; and c: d.</li></ol>" and "Not run" in as_html([])
+    assert as_html([Lesson(1, "a <b> and c", "d")]) == "<ol><li>A &lt;b&gt; and c: d.</li></ol>" and "Not run" in as_html([])
+
+
+def test_the_level_of_the_cnns_stands_beside_the_literatures(synthetic):
+    published = pd.DataFrame({"method": ["IDFD", "IDFD", "TCL"], "dataset": ["cifar10", "stl10", "cifar10"], "nmi": [71.1, 64.3, 81.9]})
+    ours = [r for r in synthetic.jigsaw(3) if r["config"]["dataset"] == "cifar10"]
+    assert cnn_level(ours, published) == "Our IDFD ends at an NMI of 20.0 on CIFAR-10, the literature’s at 71.1."
+    assert cnn_level([], published) == ""

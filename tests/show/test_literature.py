@@ -42,7 +42,7 @@ def test_ours_stand_first_and_weak_sources_fold_away(published, paper, ours):
     first, second = page[: page.index("STL-10")], page[page.index("STL-10") :]
     open_part, folded = first.split("from aggregators and user reports", 1)
     assert "user report;" not in open_part and "user report;" in folded and "TAC (no train)" in open_part
-    assert "not printed here" in open_part and "<td>test, 10,000</td>" in open_part
+    assert "not printed: its full text" in open_part and "<td>test, 10,000</td>" in open_part
     assert first.count('<details class="set" open>') == 1 and '<details class="set" open>' not in second  # what we ran is open
 
 
@@ -90,7 +90,7 @@ def test_a_filled_paper_column_appears(published, tmp_path):
     path = tmp_path / "paper.csv"
     path.write_text("method,dataset,nmi,acc,ari,backbone,split,source,grade\npGJR,cifar10,1.5,2.5,,CLIP,train,a test,primary\n")
     page = literature.main_results([], published, literature.read(path))
-    assert "<td>1.5</td><td>2.5</td><td></td>" in page and "not printed here" not in page
+    assert "<td>1.5</td><td>2.5</td><td></td>" in page and "not printed: its full text" not in page
 
 
 @pytest.mark.parametrize(("line", "sentence"), [

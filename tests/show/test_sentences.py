@@ -22,14 +22,14 @@ def finding(records, number):
 def test_evidence_of_claim_1_is_a_ratio_of_seconds(synthetic):
     own = finding(synthetic.race(10, 4), 1)
     first, second = sentences.evidence_lines(1, own)
-    start = "pGJR against GJR with the class-name prior on CIFAR-10 (test) ‡: GJR takes "
-    assert first.startswith(start) and first.endswith(" times pGJR’s seconds; pGJR is sooner")
+    start = "pGJR with the class-name prior against GJR on CIFAR-10 (test) ‡: GJR takes "
+    assert first.startswith(start) and first.endswith(" times pGJR’s seconds; pGJR is faster")
     ratio = float(first[len(start) :].partition(" ")[0])
     assert ratio == pytest.approx(np.exp(own.cells[0].interval(0.95).mean), abs=0.01) and 9 < ratio < 12
-    assert second == "pGJR against GJR with the ImageNet-label prior on CIFAR-10: not run"
+    assert second == "pGJR with the ImageNet-label prior against GJR on CIFAR-10: not run"
     assert sentences.evidence(1, {"stand-in": finding({}, 1)}) == "No curves of GJR and pGJR on CIFAR-10"
     low = finding(synthetic.race(10, 4, gjr_end=0.5, pgjr_end=0.3), 1)
-    assert sentences.evidence_lines(1, low)[0].endswith("; pGJR is not sooner (pGJR ends below GJR)")
+    assert sentences.evidence_lines(1, low)[0].endswith("; pGJR is not faster (pGJR ends below GJR)")
 
 
 def test_evidence_of_claim_2_has_a_line_a_cell_and_says_where_metrics_disagree(synthetic):
@@ -60,8 +60,8 @@ def test_controls_are_worded_set_by_set(synthetic):
     records = [*synthetic.jigsaw(3), *synthetic.side("frozen", 23), *synthetic.side("blur", 20)]
     table = tables.attribution({"attribution": records, "heads": []}, {"frozen": "frozen", "blur": "a blur"})
     text = sentences.controls(table)
-    assert text.startswith("For GJR on CIFAR-10 (test), against frozen (") and text.count("equivalent)") == 1
-    assert text.endswith(", gain)") and sentences.controls(table[:0]) == "Not run"
+    assert text.startswith("for GJR on CIFAR-10 (test), against frozen (") and text.count("equivalent)") == 1
+    assert text.endswith(", gain)") and sentences.controls(table[:0]) == "not run"
 
 
 def test_verdicts_have_words_for_each_column(synthetic):
@@ -82,18 +82,18 @@ def test_intervals_without_zero_are_named():
         {"set": DIGITS, "comparison": name, "95 % interval low": low, "95 % interval high": high} for name, low, high in rows
     ])  # fmt: skip
     assert sentences.intervals(paired) == (
-        "The interval lies above zero for a − b on digits; below zero for c − b on digits; 1 of 3 intervals contains zero"
+        "the interval lies above zero for a − b on digits; below zero for c − b on digits; 1 of 3 intervals contain zero"
     )
-    assert sentences.intervals(paired[2:]) == "1 of 1 intervals contains zero"
-    assert sentences.intervals(paired[:1]) == "The interval lies above zero for a − b on digits; 0 of 1 intervals contain zero"
-    assert sentences.intervals(paired[:0]) == "Not run"
+    assert sentences.intervals(paired[2:]) == "the one interval contains zero"
+    assert sentences.intervals(paired[:1]) == "the interval lies above zero for a − b on digits; 0 of 1 intervals contain zero"
+    assert sentences.intervals(paired[:0]) == "not run"
 
 
 def test_the_best_setting_of_a_study(study):
     assert sentences.best_setting(tables.extremes(study)) == (
         "on digits the means run from 39.0 (α = 0) to 45.0 (τ1 = 1) NMI points; the highest of 3 means is partly luck"
     )
-    assert sentences.best_setting(tables.extremes([])) == "Not run"
+    assert sentences.best_setting(tables.extremes([])) == "not run"
 
 
 def test_a_field_that_older_records_lack_makes_no_setting_of_its_own(study):
@@ -112,7 +112,7 @@ def test_pgjr_stands_beside_its_prior(synthetic):
     prior = synthetic.record("prior", 0, 44, prior="class-name")
     heads = [synthetic.record("pgjr", seed, 40 + seed, prior="class-name") for seed in range(2)]
     assert sentences.against_prior(tables.against_prior([prior, *heads])) == (
-        "on digits pgjr has NMI 40.5 ± 0.7 and ACC 40.5 ± 0.7, prior has NMI 44.0 and ACC 44.0"
+        "on digits, pgjr: NMI 40.5 ± 0.7, ACC 40.5 ± 0.7; prior: NMI 44.0, ACC 44.0"
     )
     assert sentences.against_prior(tables.against_prior([])) == "not run"
 
@@ -136,7 +136,7 @@ def test_the_prior_is_scored_on_the_sets_of_the_study(synthetic, study):
 def test_frozen_settings_are_those_of_photographs(synthetic):
     records = [synthetic.record("pgjr", 0, 40, tau1=0.5), synthetic.record("pgjr", 0, 40, "stl10", tau1=0.25)]
     assert sentences.frozen_settings(records).startswith("temperature 0.25, α 1.0, ")
-    assert sentences.frozen_settings(records[:1]) == "Not run"
+    assert sentences.frozen_settings(records[:1]) == "not run"
 
 
 @pytest.mark.parametrize(("backbones", "text"), [(["thin"], "Only the thin ResNet was run"), (["thin", "resnet18"], ""), ([], "")])

@@ -87,10 +87,10 @@ def test_the_summary_says_how_far_and_to_which_gains(trained):
 
     assert spectra.summary([], name) == "Not run."
     words = spectra.summary(spectra.learned([trained(0), trained(1)]), name)
-    assert words.startswith("gjr-on on DIGITS, 2 seeds: A moves by 0.35, 30.7 % of its norm; the gain goes from 1.98 to 2.28")
+    assert words.startswith("On DIGITS, gjr-on (2 seeds): A moves by 0.35, 30.7 % of its norm; the gain goes from 1.98 to 2.28")
     assert words.endswith("at frequency 0 and from 0.68 to 0.58 at frequency 0.25.")
     permuted, zero = (spectra.summary(spectra.learned([trained(jigsaw=kind)]), name) for kind in ("permuted", "zero"))
-    assert permuted.endswith("of its norm.") and "1 seed:" in permuted and "of its norm" not in zero
+    assert permuted.endswith("of its norm.") and "(1 seed):" in permuted and "of its norm" not in zero
 
 
 def test_figures_draw_the_responses():

@@ -208,7 +208,7 @@ def test_against_prior_has_the_prior_its_views_and_the_head(synthetic):
     plain["scores"]["view_mean"] = {name: [0.3] * 2 for name in ("acc", "nmi", "ari")}
     heads = [synthetic.record("pgjr", seed, 40 + seed, prior="class-name") for seed in range(2)]
     table = tables.against_prior([plain, *heads]).set_index("features")
-    assert table["NMI"].to_dict() == pytest.approx({"pgjr": 40.5, "prior": 44, "prior on its mean over views": 30})
+    assert table["NMI"].to_dict() == pytest.approx({"pgjr": 40.5, "prior": 44, "prior (mean over views)": 30})
     assert tables.against_prior(heads).empty
 
 
