@@ -14,7 +14,7 @@ from pgjr_book.run_config import CNNS, EXTRAS, RunConfig
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped
-from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, compared, evidence, place, state, verdict
+from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, compared, evidence, state, verdict
 from pgjr_book.show.sets import class_names, method_name, title
 from pgjr_book.stats import LEVEL, paired_interval
 from pgjr_lib.data.sets import SETS
@@ -54,7 +54,7 @@ def components(records: list[dict]) -> pd.DataFrame:
                 for metric in METRICS:
                     row |= mean_sd(metric.upper(), [100 * np.mean(run[metric]) for run in runs])
                 spread = float(np.mean([100 * np.std(run["nmi"], ddof=1) for run in runs]))
-                rows.append({**row, "k-means sd (NMI)": spread, "seeds": len(runs)})
+                rows.append({**row, "k-means sd": spread, "seeds": len(runs)})
     return pd.DataFrame(rows)
 
 
@@ -314,7 +314,7 @@ def cells(findings: dict[Setting, verdicts.Finding]) -> pd.DataFrame:
         for cell in finding.cells if finding.verdict != "not run" else ():
             interval = cell.interval(finding.level) if cell.interval else (float("nan"),) * 3
             rows.append({
-                "set": cell.where or title(cell.comparison.dataset), "comparison": place(cell),
+                "set": cell.where or title(cell.comparison.dataset), "comparison": compared(cell.comparison, cell.where),
                 "column of the ledger": COLUMNS[column],
                 "NMI difference": interval[0], f"{level} low": interval[1], f"{level} high": interval[2],
                 "outcome": state(cell),
