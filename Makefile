@@ -48,6 +48,7 @@ bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.encoding --parts speed extraction
 	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.head
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.scoring
