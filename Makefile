@@ -9,6 +9,8 @@ DEVICE  ?=
 # jobs that may share a GPU
 GPU_JOBS ?= 1
 CORES   ?= 2
+# jobs that encode a set's features side by side
+SHARDS  ?= 1
 PORT    ?= 8000
 BIN     := .venv/bin
 # records and chunks are written atomically, so a stopped job keeps those that are finished
@@ -26,7 +28,7 @@ help:            ## this list
 
 book: .venv/installed  ## make the book of PROFILE (default: embedded)
 	@$(BIN)/python -m pgjr_book fetch --profile $(PROFILE)
-	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS) --quiet progress rules --config profile=$(PROFILE) $(if $(DEVICE),device=$(DEVICE))
+	@$(BIN)/snakemake --cores $(CORES) $(SNAKEMAKE_FLAGS) --quiet progress rules --config profile=$(PROFILE) shards=$(SHARDS) $(if $(DEVICE),device=$(DEVICE))
 	@echo "the book: build/$(PROFILE)/html/index.html"
 
 pdf:             ## print the published book as a PDF (needs a Chromium)

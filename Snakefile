@@ -8,6 +8,7 @@ from pgjr_book import hour, make, manifest, toc
 from pgjr_lib.errors import PGJRError
 
 PROFILE, DEVICE = config.get("profile", "embedded"), config.get("device")
+SHARDS = int(config.get("shards", 1))  # jobs that encode a feature folder, on one machine or on several
 try:
     EXPERIMENTS, PLAN = manifest.load_manifest(), make.plan(PROFILE)
     NOTEBOOKS = [path.stem for path in toc.toc_notebooks(manifest.home())]
@@ -51,17 +52,50 @@ rule notebook:
     shell: "{PYTHON} -m pgjr_book notebook {wildcards.name} --profile {PROFILE} {params.more}"
 
 
+def encoding(path):
+    """Name a feature folder with its views, as the rules that make it are named."""
+    return f"{path.parent.name}_{path.stem.rpartition('-')[2]}"
+
+
+def shards_of(path):
+    """Return the marks of the finished shards of a feature folder; none where one job encodes it."""
+    return [f"{ROOT}/shards/{encoding(path)}-{i}-of-{SHARDS}" for i in range(SHARDS)] if SHARDS > 1 else []
+
+
+for path in PLAN.features:
+    for number, mark in enumerate(shards_of(path)):
+        rule:
+            name: f"shard_{encoding(path)}_{number}"
+            output: touch(mark)
+            params:
+                key=f"{path.parent.name}/{path.stem}",
+                shard=f"{number}/{SHARDS}",
+                device=f"--device {DEVICE}" if DEVICE else "",
+            threads: 1
+            priority: 100
+            resources: gpu=int(GPU)
+            message: f"encoding shard {number} of features {path.parent.name}"
+            shell:
+                "OMP_NUM_THREADS={threads} {PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key}"
+                " --shard {params.shard} {params.device}"
+
+
 for path in PLAN.features:
     rule:
-        name: f"features_{path.parent.name}_{path.stem.rpartition('-')[2]}"
+        name: f"features_{encoding(path)}"
+        # of shards, this gathers the chunks; their bytes are those that one job with as many threads makes
+        input: shards_of(path)
         output: os.path.relpath(path)
-        params: key=f"{path.parent.name}/{path.stem}", device=f"--device {DEVICE}" if DEVICE else ""
+        params:
+            key=f"{path.parent.name}/{path.stem}",
+            alone="" if SHARDS > 1 else "--alone",
+            device=f"--device {DEVICE}" if DEVICE else "",
         threads: workflow.cores  # alone on the machine: the seconds of encoding count as well as those of training
         priority: 100  # what needs all cores comes first, so that no core waits for it
         resources: gpu=int(GPU)
         message: f"encoding features {path.parent.name}"
         # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
-        shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} --alone {params.device}"
+        shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} {params.alone} {params.device}"
 
 
 for name, entry in RUNS.items():
