@@ -25,4 +25,4 @@ def move_vectors(notebook: dict, stem: str, static: Path) -> None:
             atomic_write(static / FOLDER / f"{name}-{number}.svg", "".join(figure.pop("image/svg+xml")))
         if data:
             image = cell["metadata"].setdefault("mystnb", {}).setdefault("image", {})
-            image["class"] = f"{CLASS}{name}"
+            image["classes"] = f"{CLASS}{name}"

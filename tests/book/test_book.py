@@ -103,7 +103,7 @@ def test_the_svg_of_a_figure_becomes_a_file_and_its_page_names_it(clone, monkeyp
     notebook = json.loads((source / "notebooks" / "a.ipynb").read_text())
     (cell,) = [cell for cell in notebook["cells"] if len(cell.get("outputs", [])) == 2]
     assert [sorted(output["data"]) for output in cell["outputs"]] == [["image/png", "text/plain"]] * 2
-    name = cell["metadata"]["mystnb"]["image"]["class"].removeprefix("svg-")
+    name = cell["metadata"]["mystnb"]["image"]["classes"].removeprefix("svg-")
     files = sorted((source / "book" / "_static" / "vectors").iterdir())
     assert [path.name for path in files] == [f"{name}-0.svg", f"{name}-1.svg"] and "<svg" in files[1].read_text()
 

@@ -36,8 +36,8 @@ def encoded(clone: Path, shards: int) -> tuple[dict, dict]:
     run = {"cwd": clone, "env": {**os.environ, "PYTHONPATH": str(clone)}, "capture_output": True, "text": True, "timeout": 600}
     (target,) = subprocess.run([sys.executable, "-c", plan], **run, check=True).stdout.split()
     # a job of one shard has one thread; sums, and so the last bit of the principal axes, depend on the number of threads
-    flags = ["--cores", "2" if shards > 1 else "1", "--keep-incomplete", "--rerun-triggers", "mtime", "input", "--config", f"shards={shards}"]
-    command = [sys.executable, "-m", "snakemake", os.path.relpath(target, clone), *flags]
+    flags = ["--cores", "2" if shards > 1 else "1", "--keep-incomplete", "--rerun-triggers", "mtime", "input"]
+    command = [sys.executable, "-m", "snakemake", os.path.relpath(target, clone), *flags, "--config", f"shards={shards}"]
     done = subprocess.run(command, **run)
     assert done.returncode == 0, done.stderr[-2000:]
     files = {path.name: path.read_bytes() for path in Path(target).parent.glob("*.safetensors")}

@@ -58,4 +58,4 @@ def test_without_plotly_it_says_so(visit, tmp_path):
     path.write_text(f"<!DOCTYPE html><title>map</title>{feature_map([record('IDFD', 0)], ['a', 'b'], 'toys')}")
     shown = visit(path)
     shown.wait_for_function("!document.querySelector('select')")
-    assert "drawn by the book" in shown.locator(".plot").inner_text()
+    assert "needs JavaScript" in shown.locator(".plot").inner_text()
