@@ -21,6 +21,7 @@ except PGJRError as error:
     sys.exit(f"error: {error}")
 
 PYTHON = sys.executable
+ON_DEVICE = f"--device {DEVICE}" if DEVICE else ""
 ROOT = os.path.relpath(make.build_root(PROFILE))
 RUNS = {name: entry for name, entry in PLAN.experiments.items() if entry.own}
 
@@ -70,14 +71,13 @@ for path in PLAN.features:
             params:
                 key=f"{path.parent.name}/{path.stem}",
                 shard=f"{number}/{SHARDS}",
-                device=f"--device {DEVICE}" if DEVICE else "",
             threads: 1
             priority: 100
             resources: gpu=int(GPU)
             message: f"encoding shard {number} of features {path.parent.name}"
             shell:
                 "OMP_NUM_THREADS={threads} {PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key}"
-                " --shard {params.shard} {params.device}"
+                " --shard {params.shard} {ON_DEVICE}"
 
 
 for path in PLAN.features:
@@ -89,13 +89,12 @@ for path in PLAN.features:
         params:
             key=f"{path.parent.name}/{path.stem}",
             alone="" if SHARDS > 1 else "--alone",
-            device=f"--device {DEVICE}" if DEVICE else "",
         threads: workflow.cores  # alone on the machine: the seconds of encoding count as well as those of training
         priority: 100  # what needs all cores comes first, so that no core waits for it
         resources: gpu=int(GPU)
         message: f"encoding features {path.parent.name}"
         # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
-        shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} {params.alone} {params.device}"
+        shell: "{PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key} {params.alone} {ON_DEVICE}"
 
 
 for name, entry in RUNS.items():
@@ -109,11 +108,10 @@ for name, entry in RUNS.items():
             experiment=name,
             threads=min(2, workflow.cores) if entry.experiment.timed else 1,
             alone="" if entry.experiment.timed else "--not-alone",
-            device=f"--device {DEVICE}" if DEVICE else "",
         threads: workflow.cores if entry.experiment.timed else 1  # timed runs have the machine to themselves
         resources: gpu=int(GPU)  # one job at a time has the GPU, unless Snakemake is told of more
         priority: 90 if entry.experiment.timed else 50
         message: f"computing the missing runs of {name}"
         shell:
             "OMP_NUM_THREADS={params.threads} {PYTHON} -m pgjr_book run --profile {PROFILE}"
-            " --only {params.experiment} --own {params.alone} {params.device}"
+            " --only {params.experiment} --own {params.alone} {ON_DEVICE}"

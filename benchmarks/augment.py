@@ -8,20 +8,17 @@ batch. All ways alternate within one process, on one thread. Writes benchmarks/r
 
 import argparse
 import statistics
-import time
-from pathlib import Path
+from functools import partial
 
 import kornia.augmentation as K
 import torch
 from torch import Tensor, nn
 
-from pgjr_book.provenance import provenance
+from benchmarks.turns import in_turn, ratios, save
 from pgjr_lib.augment import Augment, plain
-from pgjr_lib.storage import write_json
 
 BATCH = 128
 CASES = ((32, 32), (64, 64), (96, 64), (32, 128))  # side of the images, side of the views
-RESULT = Path(__file__).parent / "results" / "augment.json"
 
 
 class Kornia(nn.Module):
@@ -55,14 +52,7 @@ def seconds(side: int, size: int, turns: int) -> dict[str, list[float]]:
     """Return the seconds of each way, one number a turn."""
     images = torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8)
     ways = {"ours": Augment(size), "slice": Kornia(size, "slice"), "resample": Kornia(size, "resample")}
-    taken = {name: [] for name in ways}
-    for turn in range(turns + 1):
-        for name, augment in ways.items():
-            began = time.perf_counter()
-            augment(images)
-            if turn:  # the first is a warm-up
-                taken[name].append(time.perf_counter() - began)
-    return taken
+    return in_turn({name: partial(augment, images) for name, augment in ways.items()}, turns)
 
 
 def main() -> None:
@@ -78,13 +68,13 @@ def main() -> None:
         row = {"side": side, "size": size, "seconds": taken, "speed_ratio": {}}
         print(f"{side} -> {size}: ours {statistics.median(taken['ours']) * 1e3:.1f} ms")
         for name in ("slice", "resample"):
-            in_turn = [theirs / ours for theirs, ours in zip(taken[name], taken["ours"], strict=True)]
-            row["speed_ratio"][name] = statistics.median(in_turn)
-            print(f"  kornia's {name} {statistics.median(taken[name]) * 1e3:.1f} ms, ours is {statistics.median(in_turn):.2f} "
-                  f"times as fast (turns: {min(in_turn):.2f} to {max(in_turn):.2f})")  # fmt: skip
+            faster = ratios(taken[name], taken["ours"])
+            row["speed_ratio"][name] = faster["median"]
+            print(f"  kornia's {name} {statistics.median(taken[name]) * 1e3:.1f} ms, ours is {faster['median']:.2f} "
+                  f"times as fast (turns: {faster['least']:.2f} to {faster['most']:.2f})")  # fmt: skip
         rows.append(row)
     setting = {"batch": BATCH, "turns": options.turns, "threads": options.threads}
-    write_json(RESULT, {"setting": setting, "rows": rows, "provenance": provenance("cpu", "")})
+    save("augment", {"setting": setting, "rows": rows})
 
 
 if __name__ == "__main__":

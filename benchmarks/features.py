@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.turns import in_turn, ratios, save, wait
+from benchmarks.turns import in_turn, ratios, save
 from pgjr_lib.augment import plain
 from pgjr_lib.devices import default_device
 from pgjr_lib.priors.cache import _make
@@ -47,7 +47,6 @@ def main() -> None:
     def bare() -> None:
         for _ in range(encodings // CHUNK):
             prior.encode(ready)
-        wait(device)
 
     def cache() -> None:
         with tempfile.TemporaryDirectory() as folder:

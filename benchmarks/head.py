@@ -5,8 +5,8 @@
 Ours is ``training.fit``: views chosen for an epoch at once, the single-pass loss, a checkpoint by elapsed time. The plain
 loop is the head as one would write it from its equations: a DataLoader over the features, the whole matrix of logits,
 losses read after every step. Both are fp32 and draw one of K views a sample. ``sampled`` is ours with 4,096 negatives, and
-``kmeans`` is scikit-learn's KMeans(n_init=20) on the embeddings, one thread each. Features are random numbers of the
-bundled prior's shapes: this is about time. Writes benchmarks/results/head.json, of a GPU head-gpu.json.
+``kmeans`` is scikit-learn's KMeans(n_init=20) on the embeddings; OMP_NUM_THREADS=1 gives each one thread. Features are
+random numbers of the bundled prior's shapes: this is about time. Writes benchmarks/results/head.json, of a GPU head-gpu.json.
 """
 
 import argparse

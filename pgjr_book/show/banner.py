@@ -51,14 +51,13 @@ def _cnn_name(backbone: str) -> str:
 
 def _data_names(records: list[dict]) -> list[str]:
     """Name the sets with split and count; a set of which several parts were used by its largest alone."""
-    largest: dict[str, dict] = {}
-    for data in (record["data"] for record in records):
-        known = largest.setdefault(data["name"], data)
-        if data["count"] > known["count"]:
-            largest[data["name"]] = data
-    parts = {name: {(r["data"]["split"], r["data"]["count"]) for r in records if r["data"]["name"] == name} for name in largest}
+    sets: dict[str, list[dict]] = {}
+    for record in records:
+        sets.setdefault(record["data"]["name"], []).append(record["data"])
     named = []
-    for name, data in sorted(largest.items()):
-        count = f"{data['split']}, {data['count']:,} images" if len(parts[name]) == 1 else f"up to {data['count']:,} images"
-        named.append(f"{title(name)} ({', '.join(filter(None, [count, data['note']]))})")
+    for name, parts in sorted(sets.items()):
+        largest = max(parts, key=lambda part: part["count"])
+        several = len({(part["split"], part["count"]) for part in parts}) > 1
+        count = f"{'up to' if several else largest['split'] + ','} {largest['count']:,} images"
+        named.append(f"{title(name)} ({', '.join(filter(None, [count, largest['note']]))})")
     return named

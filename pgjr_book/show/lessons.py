@@ -2,6 +2,7 @@
 
 import html
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -107,10 +108,10 @@ def in_short(records: Records) -> str:
 
     Where neither was run, the first of the other claims speaks. "" without runs.
     """
-    said = lessons(records)
-    first = [lesson for lesson in said if lesson.number in (1, 2)] or said[:1]
-    leads = {number: [lesson.lead for lesson in first if lesson.number == number] for number in dict.fromkeys(x.number for x in first)}
-    sentences = [f"{begun('; '.join(parts))}." for parts in leads.values()]
+    learned = lessons(records)
+    first = [lesson for lesson in learned if lesson.number in (1, 2)] or learned[:1]
+    by_claim = groupby(first, key=lambda lesson: lesson.number)
+    sentences = [f"{begun('; '.join(lesson.lead for lesson in group))}." for _, group in by_claim]
     columns = {lesson.column for lesson in first}
     if columns == {"stand-in"}:
         sentences.append("We saw this with stand-ins for CLIP.")

@@ -116,18 +116,18 @@ def state(cell: Cell) -> str:
 
 
 def _cell(number: int, cell: Cell, level: float) -> str:
-    said = state(cell) if cell.outcome or not cell.runs else f"{cell.runs} of {verdicts.SEEDS} runs, not finished"
-    said += f" ({cell.note})" if cell.note else ""
+    outcome = state(cell) if cell.outcome or not cell.runs else f"{cell.runs} of {verdicts.SEEDS} runs, not finished"
+    outcome += f" ({cell.note})" if cell.note else ""
     if not cell.interval:
-        return f"{place(cell)}: {said}"
+        return f"{place(cell)}: {outcome}"
     interval = cell.interval(level)
     if number == 1:
         mean, low, high = (numbers.fixed(np.exp(value), 2) for value in interval)
-        return f"{place(cell)}: GJR takes {mean} [{low}, {high}] times pGJR’s seconds; {said}"
+        return f"{place(cell)}: GJR takes {mean} [{low}, {high}] times pGJR’s seconds; {outcome}"
     mean, low, high = (f"{value:+.1f}" for value in interval)
     if cell.outcome in ("gain", "harm") and interval.low <= 0 <= interval.high:
-        said += " by its own, narrower interval"  # the one shown holds together with those of the claim's other cells
-    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {said}{_others(cell)}"
+        outcome += " by its own, narrower interval"  # the one shown holds together with those of the claim's other cells
+    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {outcome}{_others(cell)}"
 
 
 def _others(cell: Cell) -> str:

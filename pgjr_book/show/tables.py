@@ -310,18 +310,17 @@ def cells(findings: dict[Setting, verdicts.Finding]) -> pd.DataFrame:
     """
     rows = []
     for column, finding in findings.items():
+        where = {"column of the ledger": COLUMNS[column]} if len(findings) > 1 else {}
         level = f"{100 * finding.level:.3g} % interval"
         for cell in finding.cells if finding.verdict != "not run" else ():
             interval = cell.interval(finding.level) if cell.interval else (float("nan"),) * 3
             rows.append({
                 "set": cell.where or title(cell.comparison.dataset), "comparison": compared(cell.comparison, cell.where),
-                "column of the ledger": COLUMNS[column],
-                "NMI difference": interval[0], f"{level} low": interval[1], f"{level} high": interval[2],
+                **where, "NMI difference": interval[0], f"{level} low": interval[1], f"{level} high": interval[2],
                 "outcome": state(cell),
                 **{f"by {metric.upper()}": OUTCOMES[found] for metric, found in cell.others.items()}, "runs": cell.runs,
             })  # fmt: skip
-    frame = pd.DataFrame(rows)
-    return frame if len(findings) > 1 or frame.empty else frame.drop(columns="column of the ledger")
+    return pd.DataFrame(rows)
 
 
 def attribution(records: verdicts.Records, controls: dict[str, str]) -> pd.DataFrame:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -46,15 +45,11 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def clone(tmp_path, save_random_clip):
+def clone(tmp_path, copy_repository, save_random_clip):
     """A copy of the repository whose profile ``clip`` is small and whose archives lie on a server of this machine."""
     clone, served = tmp_path / "clone", tmp_path / "served"
-    clone.mkdir()
+    copy_repository(clone)
     served.mkdir()
-    for name in ("_config.yml", "_toc.yml", "Snakefile", "experiments.yaml"):
-        shutil.copy(HERE / name, clone / name)
-    for name in ("book", "notebooks", "pgjr_lib", "pgjr_book"):
-        shutil.copytree(HERE / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=served))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     table = {}

@@ -1,7 +1,6 @@
 """PROFILE=paper end to end, at tiny sizes: six generated folders, a random ViT-B-32-quickgelu checkpoint."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,15 +19,11 @@ PAPER = tuple(name for name, info in SETS.items() if info.paper)
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory, save_random_clip):
+def clone(tmp_path_factory, copy_repository, save_random_clip):
     """A copy of the repository whose paper profile is small, with data and weights beside it."""
     root = tmp_path_factory.mktemp("paper")
     clone = root / "clone"
-    clone.mkdir()
-    for name in ("_config.yml", "_toc.yml", "Snakefile", "experiments.yaml"):
-        shutil.copy(HERE / name, clone / name)
-    for name in ("book", "notebooks", "pgjr_lib", "pgjr_book", "tests"):
-        shutil.copytree(HERE / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_repository(clone)
     manifest = yaml.safe_load((clone / "experiments.yaml").read_text())
     paper = manifest["profiles"]["paper"]
     paper["seeds"] = {"head": 2, "cnn": 1}

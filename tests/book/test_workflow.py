@@ -11,18 +11,12 @@ import yaml
 
 from pgjr_lib.storage import read_json
 
-HERE = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
+def clone(tmp_path_factory, copy_repository):
     """A copy of the repository whose default profile encodes few digits."""
     clone = tmp_path_factory.mktemp("workflow") / "clone"
-    clone.mkdir()
-    for name in ("_config.yml", "_toc.yml", "Snakefile", "experiments.yaml"):
-        shutil.copy(HERE / name, clone / name)
-    for name in ("book", "notebooks", "pgjr_lib", "pgjr_book"):
-        shutil.copytree(HERE / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_repository(clone)
     manifest = yaml.safe_load((clone / "experiments.yaml").read_text())
     manifest["profiles"]["embedded"]["sets"]["digits"] = {"split": "all", "limit": 700}
     (clone / "experiments.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))

@@ -1,19 +1,19 @@
 """A headless Chromium (Debian's, or Playwright's own); the tests are skipped where there is none."""
 
-import shutil
-
 import pytest
+
+from pgjr_book.pdf import launch
+from pgjr_lib.errors import PGJRError
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
 
 @pytest.fixture(scope="module")  # closed before another test opens its own: Playwright wants to be alone
 def browser():
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
     with sync_api.sync_playwright() as playwright:
         try:
-            chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        except sync_api.Error:
+            chromium = launch(playwright)
+        except PGJRError:
             pytest.skip("no Chromium on this machine")
         yield chromium
         chromium.close()

@@ -33,7 +33,8 @@ def test_a_head_start_is_said_beside_the_speed(synthetic):
         {**r, "history": [{**row, "nmi": row["nmi"] + 0.4} for row in r["history"]]} if "pgjr" in r["variant"] else r
         for r in race["convergence"]]}  # fmt: skip
     (speed,) = lessons(ahead)
-    assert speed.lead.endswith(" reaches its own is open, but it scores as high as trained GJR before any training")
+    settled = "whether pGJR reaches its own end faster than GJR reaches its own is open"
+    assert speed.lead == f"{settled}, but it scores as high as trained GJR before any training"
     (slow,) = lessons(race)
     assert "before any" not in slow.sentence
 
@@ -78,7 +79,9 @@ def test_a_series_never_enters_the_controls_of_the_stand_ins(everything):
 
 def test_the_front_page_has_two_sentences(everything):
     text = in_short(everything)
-    assert text.count(".") == 3 and text.startswith("Whether pGJR reaches its own end faster") and "is open. The jigsaw" in text
+    assert text.count(".") == 3 and text.startswith(
+        "Whether pGJR reaches its own end faster than GJR reaches its own is open. The jigsaw"
+    )
     assert text.endswith("; where it helps, a control does as well. We saw this with stand-ins for CLIP.")
 
 
