@@ -30,7 +30,7 @@ def test_a_set_of_which_several_parts_were_used_is_named_once():
 
 
 def test_a_prior_from_a_file_has_the_name_of_the_manifest():
-    text = banner_text([record(prior="file:build/half-trained.safetensors"), record(prior="imagenet-labels")])
+    text = banner_text([record(prior="file:results/weights/half-trained.safetensors"), record(prior="imagenet-labels")])
     assert "the half-trained class-name prior and the ImageNet-label prior in place of CLIP" in text
 
 
