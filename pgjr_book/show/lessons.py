@@ -13,15 +13,11 @@ from pgjr_book.races import SHARES
 from pgjr_book.scored import Setting, score
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set
-from pgjr_book.show.sentences import PRIOR_NAMES, begun, compared, joined
+from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, joined
 from pgjr_book.show.sets import marked, title
 from pgjr_book.stats import LEVEL
 from pgjr_book.verdicts import Cell, Finding, Records
 
-CONTROLS = {  # of claim 2 -> how a sentence calls the control
-    "frozen": "the same jigsaw frozen at its start", "permuted": "the jigsaw on permuted positions",
-    "blur": "a blur without blocks", "dense": "a dense layer",
-}  # fmt: skip
 LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 counts instead
     1: {
         "holds": "pGJR reaches its own end faster than GJR reaches its own, encodings included",

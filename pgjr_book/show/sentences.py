@@ -18,10 +18,11 @@ PRIOR_NAMES = {  # id of experiments.yaml -> how sentences call it
     "random": "random weights", "half-trained": "the half-trained class-name prior", "class-name": "the class-name prior",
     "imagenet-labels-64": "the ImageNet-label prior at side 64", "imagenet-labels": "the ImageNet-label prior", "clip": "CLIP",
 }  # fmt: skip
-FORMS = {  # baseline of claim 5 -> what it is
-    "permuted": "the same jigsaw on permuted positions", "shifted": "the same jigsaw with its blocks shifted by half",
-    "frozen": "the same jigsaw frozen at its start",
+CONTROLS = {  # variant that claim 2 compares with the learned jigsaw -> what it is
+    "frozen": "the same jigsaw frozen at its start", "permuted": "the same jigsaw on permuted positions",
+    "blur": "a blur without blocks", "dense": "a dense layer",
 }  # fmt: skip
+FORMS = {**CONTROLS, "shifted": "the same jigsaw with its blocks shifted by half"}  # baseline of claim 5 -> what it is
 COLUMNS = {  # of the ledger
     "paper": "on the paper’s setting", "clip": "with CLIP, short CNN schedule", "stand-in": "on our stand-in",
 }  # fmt: skip

@@ -14,7 +14,7 @@ from pgjr_book.run_config import CNNS, EXTRAS, RunConfig
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped
-from pgjr_book.show.sentences import COLUMNS, OUTCOMES, PRIOR_NAMES, compared, evidence, state, verdict
+from pgjr_book.show.sentences import COLUMNS, CONTROLS, OUTCOMES, PRIOR_NAMES, compared, evidence, state, verdict
 from pgjr_book.show.sets import class_names, method_name, title
 from pgjr_book.stats import LEVEL, paired_interval
 from pgjr_lib.data.sets import SETS
@@ -323,23 +323,22 @@ def cells(findings: dict[Setting, verdicts.Finding]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def attribution(records: verdicts.Records, controls: dict[str, str]) -> pd.DataFrame:
+def attribution(records: verdicts.Records) -> pd.DataFrame:
     """Tabulate the learned jigsaw minus each control: GJR's and pGJR's with each prior of our stand-ins, on every set.
 
     Only sets that claim 2 judges have enough runs for an outcome.
 
     Args:
         records: of the experiments ``attribution`` and ``heads``.
-        controls: variant -> its name in a word.
     """
     rows, records = [], ledgers.of_column(records, "stand-in")
     datasets = {record["config"]["dataset"] for group in records.values() for record in group}
-    for gain, control, comparison in verdicts.attributions("stand-in", controls, sorted(datasets)):
+    for gain, control, comparison in verdicts.attributions("stand-in", CONTROLS, sorted(datasets)):
         cell = verdicts.cell(records, comparison)
         if cell.interval:
             mean, low, high = cell.interval(LEVEL)
             rows.append({
-                "set": cell.where, "method": compared(gain, cell.where), "control": controls[control], "NMI difference": mean,
+                "set": cell.where, "method": compared(gain, cell.where), "control": CONTROLS[control], "NMI difference": mean,
                 "95 % interval low": low, "95 % interval high": high, "outcome": OUTCOMES[cell.outcome], "runs": cell.runs,
             })  # fmt: skip
     return pd.DataFrame(rows)

@@ -6,6 +6,7 @@ import pytest
 from pgjr_book import verdicts
 from pgjr_book.scored import ScoredSet
 from pgjr_book.show import tables
+from pgjr_book.show.sentences import CONTROLS
 from pgjr_book.stats import paired_interval
 from pgjr_lib.errors import PGJRError
 
@@ -139,12 +140,12 @@ def test_cells_have_intervals_and_outcomes(synthetic):
 
 def test_the_attribution_compares_the_learned_jigsaw_with_each_control(synthetic):
     records = [*synthetic.jigsaw(3), *synthetic.side("frozen", 23), *synthetic.side("blur", 20)]
-    table = tables.attribution({"attribution": records, "heads": []}, {"frozen": "frozen", "blur": "a blur"})
-    assert list(table["method"]) == ["GJR", "GJR"] and list(table["control"]) == ["frozen", "a blur"]
+    table = tables.attribution({"attribution": records, "heads": []})
+    assert list(table["method"]) == ["GJR", "GJR"] and list(table["control"]) == [CONTROLS["frozen"], CONTROLS["blur"]]
     assert set(table["set"]) == {ScoredSet("cifar10", "test")}
     assert list(table["outcome"]) == ["equivalent", "gain"]
     shown = [r for v in ("gjr", "frozen") for r in synthetic.side(v, 50, "digits", count=3)]
-    assert list(tables.attribution({"attribution": shown, "heads": []}, {"frozen": "frozen"})["outcome"]) == ["not finished"]
+    assert list(tables.attribution({"attribution": shown, "heads": []})["outcome"]) == ["not finished"]
     assert tables.cells({"stand-in": verdicts.Finding("not run")}).empty
 
 

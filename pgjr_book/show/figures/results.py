@@ -30,30 +30,32 @@ def convergence(records: list[dict], timing: list[dict]):
     """Draw Figure 4 for one set: NMI, ACC and ARI against epochs and seconds; lines are means over seeds, bands their range.
 
     Seconds are epochs times the epoch that ``timing``'s record of the same variant took alone, plus the encodings; a
-    variant that was not timed alone is in the upper row only. The last row adds the prior's own training, where its
-    seconds are known. The seconds are on a logarithmic axis.
+    variant that was not timed alone is in the upper row only, and where none was, there is no other row. The last row
+    adds the prior's own training, where its seconds are known. The seconds are on a logarithmic axis.
     """
-    figure, axes = plt.subplots(3, 3, figsize=(9, 7.8), sharey="col")
     variants, clocks = by_variant(records), _clocks(timing)
+    rows = 3 if clocks.keys() & variants.keys() else 1
+    figure, axes = plt.subplots(rows, 3, figsize=(9, 0.3 + 2.5 * rows), sharey="col", squeeze=False)
     for variant, group in variants.items():
         style = {**method_style(variant), "label": group[0]["label"]}
         for column, metric in enumerate(METRICS):
             epochs, points = _curve(group, metric)
             _band(axes[0, column], epochs, points, style)
-            if clock := clocks.get(variant):
+            if clock := clocks.get(variant):  # then there are rows of seconds
                 _band(axes[1, column], [clock.seconds(epoch) for epoch in epochs], points, style)
                 if not np.isnan(clock.prior_s):
                     _band(axes[2, column], [clock.seconds_from_nothing(epoch) for epoch in epochs], points, style)
     for column, metric in enumerate(METRICS):
         axes[0, column].set(title=metric.upper(), xlabel="epochs")
-        _seconds(axes[1, column], "seconds, encoding included")
-        _seconds(axes[2, column], "seconds, prior’s training included")
+        for ax, included in zip(axes[1:, column], ("encoding", "prior’s training"), strict=rows == 3):
+            _seconds(ax, f"seconds, {included} included")
     for line in axes:
         line[0].set_ylabel("points")
     handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="upper center", ncols=len(variants), bbox_to_anchor=(0.5, 1.03))
-    figure.tight_layout(rect=(0, 0, 1, 0.97))
-    return titled(figure, names_of(records), y=1.03)  # above the legend
+    inches = figure.get_figheight()  # the legend lies above the panels, and the title above the legend
+    figure.legend(*handles, loc="upper center", ncols=len(variants), bbox_to_anchor=(0.5, 1 + 0.23 / inches))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.23 / inches))
+    return titled(figure, names_of(records), y=1 + 0.23 / inches)
 
 
 def lengths(records: list[dict]):
