@@ -179,6 +179,14 @@ def controls(attributed: pd.DataFrame) -> str:
     return "; ".join(parts) or "not run"
 
 
+def choices(table: pd.DataFrame) -> str:
+    """Say by how much each choice moves NMI at most, the largest first (:func:`tables.choices`); "not run" without rows."""
+    if table.empty:
+        return "not run"
+    most = table["NMI difference"].abs().groupby(table["choice"]).max().sort_values(ascending=False)
+    return joined([f"{choice} ({numbers.unsigned(points)})" for choice, points in most.items()])
+
+
 def best_setting(extremes: pd.DataFrame) -> str:
     """Say between which settings the means of a study lie (:func:`tables.extremes`); "not run" without rows."""
     parts = [

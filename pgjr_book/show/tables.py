@@ -259,13 +259,49 @@ def strength(records: list[dict]) -> pd.DataFrame:
             for tau1 in (0.1, 1.0):
                 for part, (first, second) in STEPS.items():
                     ids = (f"{prior}/{variant.format(tau1=numbers.setting(tau1))}" for variant in (first, second))
-                    both = verdicts.pairs(group, *ids).get(where, [])
-                    differences = [scored.score(a) - scored.score(b) for a, b in both]
-                    if len(differences) > 1:
-                        mean, low, high = paired_interval(differences)
+                    if difference := _difference(group, where, *ids):
                         rows.append({"set": where, "prior": PRIOR_NAMES[prior], "NMI of the prior": own, "τ1": tau1, "part": part,
-                                     "NMI difference": mean, "95 % interval low": low, "95 % interval high": high,
-                                     "pairs": len(differences)})  # fmt: skip
+                                     **difference})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _difference(group: list[dict], where: scored.ScoredSet, first: str, second: str) -> dict[str, float]:
+    """Return what variant ``first`` has more than ``second`` on a set, paired, as columns; nothing for fewer than two pairs."""
+    differences = [scored.score(a) - scored.score(b) for a, b in verdicts.pairs(group, first, second).get(where, [])]
+    if len(differences) < 2:
+        return {}
+    mean, low, high = paired_interval(differences)
+    return {"NMI difference": mean, "95 % interval low": low, "95 % interval high": high, "pairs": len(differences)}
+
+
+WHOLE = ("linear", "embedding-off", "embedding", "spatial-off", "spatial")  # heads of the strength study, without a temperature
+CHOICES = {  # what somebody who builds on a prior decides -> the pairs of variants that differ in that alone
+    "the temperature: 1, not 0.1": [(f"{head}-1", f"{head}-0.1") for head in WHOLE],
+    "a linear head, not the prior itself": [(f"linear-{tau1}", "prior") for tau1 in ("0.1", "1")],
+    "the spatial map, not the embedding map": [(f"spatial{end}", f"embedding{end}") for end in ("-off-0.1", "-0.1", "-off-1", "-1")],
+    "the jigsaw, not none": [
+        (f"{kind}-{tau1}", f"{kind}-off-{tau1}") for kind in ("embedding", "spatial") for tau1 in ("0.1", "1")
+    ],
+}  # fmt: skip
+
+
+def choices(records: list[dict]) -> pd.DataFrame:
+    """Tabulate by how much each choice moves NMI, all else equal: a row for each prior and pair of variants, paired by fold.
+
+    Args:
+        records: of the experiment ``strength``.
+
+    Returns:
+        "set", "choice", "prior", the variant "with" the choice, "NMI difference", its interval, and "pairs".
+    """
+    rows = []
+    for where, group in by_set(records).items():
+        priors = [variant.removesuffix("/prior") for variant in by_variant(group) if variant.endswith("/prior")]
+        for choice, compared_pairs in CHOICES.items():
+            for prior in priors:
+                for first, second in compared_pairs:
+                    if difference := _difference(group, where, f"{prior}/{first}", f"{prior}/{second}"):
+                        rows.append({"set": where, "choice": choice, "prior": PRIOR_NAMES[prior], "with": first, **difference})
     return pd.DataFrame(rows)
 
 

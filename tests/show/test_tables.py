@@ -5,7 +5,7 @@ import pytest
 
 from pgjr_book import verdicts
 from pgjr_book.scored import ScoredSet
-from pgjr_book.show import tables
+from pgjr_book.show import figures, sentences, tables
 from pgjr_book.show.sentences import CONTROLS
 from pgjr_book.stats import paired_interval
 from pgjr_lib.errors import PGJRError
@@ -192,6 +192,18 @@ def test_hours_count_each_run_once(synthetic):
     assert list(table["item"]) == ["Table 2", "Table 6", "all"] and list(table["machine"]) == ["x", "a GPU", ""]
     assert list(table["runs"]) == [1, 1, 2] and table["hours"].tolist() == pytest.approx([1 / 3600, 3599 / 3600, 1])
     assert tables.hours({}, {}).empty
+
+
+def test_a_choice_is_paired_with_what_differs_in_it_alone(synthetic):
+    means = {"prior": 30, "linear-0.1": 33, "linear-1": 31, "spatial-off-0.1": 32, "spatial-0.1": 32}
+    records = [r for v, m in means.items() for r in synthetic.side(f"class-name/{v}", m, method="pgjr", count=4)]
+    table = tables.choices(records)
+    found = {(row["choice"].split(":")[0].split(",")[0], row["with"]): row["NMI difference"] for row in table.to_dict("records")}
+    expected = {("the temperature", "linear-1"): -2, ("a linear head", "linear-0.1"): 3, ("a linear head", "linear-1"): 1,
+                ("the jigsaw", "spatial-0.1"): 0}  # fmt: skip
+    assert found == pytest.approx(expected, abs=0.3)
+    assert sentences.choices(table).startswith("a linear head, not the prior itself (") and tables.choices([]).empty
+    assert sentences.choices(table[:0]) == "not run" and len(figures.choices(table).axes[0].collections) == 1
 
 
 def test_the_strength_study_has_a_row_for_each_part_of_the_head(synthetic):

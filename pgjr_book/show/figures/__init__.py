@@ -6,6 +6,7 @@
 
 from pgjr_book.show.figures.method import framework, matrices, panels, show_map
 from pgjr_book.show.figures.results import (
+    choices,
     confusion,
     convergence,
     differences,
@@ -24,6 +25,7 @@ from pgjr_book.show.figures.style import PALETTE, as_html
 __all__ = [
     "PALETTE",
     "as_html",
+    "choices",
     "confusion",
     "convergence",
     "differences",

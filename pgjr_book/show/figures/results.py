@@ -184,6 +184,25 @@ def strength(table: pd.DataFrame, winner: list[dict]):
     return figure
 
 
+def choices(table: pd.DataFrame):
+    """Draw by how much each choice moves NMI (``tables.choices``): a row a choice, a mark a prior and setting, a colour a prior.
+
+    Zero is dotted. The grey band is the margin within which an effect of a head counts as none.
+    """
+    names, priors = list(table["choice"].unique()), list(table["prior"].unique())
+    figure, ax = plt.subplots(figsize=(9, 0.7 * len(names) + 1.1))
+    ax.axvspan(-verdicts.MARGIN_HEAD, verdicts.MARGIN_HEAD, color="#dddddd", lw=0)
+    ax.axvline(0, color="#666666", lw=1, ls=":")
+    for number, (prior, rows) in enumerate(table.groupby("prior", sort=False)):
+        height = np.array([names.index(choice) for choice in rows["choice"]]) + 0.13 * (number - (len(priors) - 1) / 2)
+        style = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
+        ax.scatter(rows["NMI difference"], height, s=22, lw=0, alpha=0.85, label=prior, **style)
+    ax.set(yticks=range(len(names)), yticklabels=names, xlabel="what the choice adds, NMI points", ylim=(len(names) - 0.5, -0.5))
+    figure.legend(*ax.get_legend_handles_labels(), loc="upper center", ncols=3, fontsize=8, bbox_to_anchor=(0.5, 1.12))
+    figure.tight_layout()
+    return figure
+
+
 # ---- features and clusters ----
 
 
