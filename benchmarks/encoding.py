@@ -14,12 +14,13 @@ benchmarks/results/encoding.json.
 
 import argparse
 import statistics
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.turns import in_turn, ratios
 from pgjr_book.provenance import provenance
 from pgjr_lib import data
 from pgjr_lib.augment import plain
@@ -53,25 +54,20 @@ def speed(turns: int) -> list[dict]:
         priors = {way: load_prior(name, backend=way[0], precision=way[1]) for way in WAYS}
         images = torch.from_numpy(data.load("cifar10", "test", limit=block).images)
         ready = plain(images, priors[WAYS[0]].image_size)
-        rates = {way: [] for way in WAYS}
-        for turn in range(turns + 1):
-            for way, prior in priors.items():
-                began = time.perf_counter()
-                prior.encode(ready)
-                if turn:  # the first is a warm-up
-                    rates[way].append(block / (time.perf_counter() - began))
+        taken = in_turn({way: partial(prior.encode, ready) for way, prior in priors.items()}, turns)
+        rates = {way: [block / seconds for seconds in taken[way]] for way in WAYS}
         exact = encode(priors[WAYS[0]], images)
         print(name)
         for way, prior in priors.items():
             pairs = zip(encode(prior, images), exact, strict=True)
             embedding, maps = (float(torch.cosine_similarity(a, b).min()) for a, b in pairs)
-            ratio = statistics.median(a / b for a, b in zip(rates[way], rates[WAYS[0]], strict=True))
+            ratio = ratios(taken[WAYS[0]], taken[way])
             rows.append({
                 "prior": name, "backend": way[0], "precision": way[1], "image_size": prior.image_size,
                 "images_per_second": rates[way], "ratio_to_torch_fp32": ratio,
                 "smallest_cosine": {"embedding": embedding, "map": maps},
             })  # fmt: skip
-            print(f"  {' '.join(way):14s} {statistics.median(rates[way]):7.1f} images/s ({ratio:.2f}x), "
+            print(f"  {' '.join(way):14s} {statistics.median(rates[way]):7.1f} images/s ({ratio['median']:.2f}x), "
                   f"cosine {embedding:.4f}, of maps {maps:.4f}")  # fmt: skip
     return rows
 
@@ -86,14 +82,14 @@ def extraction(turns: int) -> list[dict]:
             config = FeatureConfig(dataset="cifar10", prior=name)
             prior = load_prior(name, backend=way[0], precision=way[1])
             encoders[way] = Encoder(config, prior, images, torch.zeros(EXTRACTED, dtype=torch.int64), EXTRACTED)
-            encoders[way].pca = encoders[way].fit_pca()  # this also warms up
-        rates = {way: [] for way in WAYS}
-        for _ in range(turns):
-            for way, encoder in encoders.items():
-                began = time.perf_counter()
-                for part in part_names(config.views):
-                    encoder.chunk(part, 0, chunk)
-                rates[way].append(EXTRACTED * (1 + config.views) / (time.perf_counter() - began))
+            encoders[way].pca = encoders[way].fit_pca()
+
+        def chunk_of(encoder: Encoder, views: int = config.views) -> None:
+            for part in part_names(views):
+                encoder.chunk(part, 0, chunk)
+
+        taken = in_turn({way: partial(chunk_of, encoder) for way, encoder in encoders.items()}, turns)
+        rates = {way: [EXTRACTED * (1 + config.views) / seconds for seconds in taken[way]] for way in WAYS}
         print(f"{name}, plain and {config.views} views")
         for way in WAYS:
             rows.append({"prior": name, "backend": way[0], "precision": way[1], "encodings_per_second": rates[way]})
@@ -141,6 +137,10 @@ def main() -> None:
     for part in options.parts:
         rows = parts[part]()
         result[part] = {"rows": rows, "provenance": provenance("cpu", "")}
+    if "speed" in options.parts:
+        rows = result["speed"]["rows"]
+        beside = {f"{row['prior']}, {row['backend']} {row['precision']}": row["ratio_to_torch_fp32"] for row in rows}
+        result["ratios"] = beside
     write_json(RESULT, {"setting": {"blocks": BLOCKS, "extracted": EXTRACTED, "tolerance": TOLERANCE}, **result})
 
 

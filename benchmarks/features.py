@@ -61,7 +61,7 @@ def main() -> None:
     print(f"cache / bare forward: {beside['median']:.3f} (turns: {beside['least']:.3f} to {beside['most']:.3f})")
     setting = {"prior": options.prior, "images": options.images, "views": options.views, "turns": options.turns,
                "image_size": prior.image_size, **asdict(prior.encoding)}  # fmt: skip
-    save("features", {"setting": setting, "images_per_second": rates, "ratio_to_bare": beside}, device)
+    save("features", {"setting": setting, "images_per_second": rates, "ratios": {"bare forward": beside}}, device)
 
 
 if __name__ == "__main__":

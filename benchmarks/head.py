@@ -105,10 +105,10 @@ def main() -> None:
     seconds = in_turn(ways, options.turns, device)
     for name, values in seconds.items():
         print(f"{options.epochs} epochs of {options.images:,} images, {name}: {statistics.median(values):.2f} s on {device}")
-    beside = {f"plain / {name}": ratios(seconds["plain"], seconds[name]) for name in ("ours", "sampled")}
-    beside["kmeans / sampled"] = ratios(seconds["kmeans"], seconds["sampled"])
+    beside = {name: ratios(seconds["plain"], seconds[name]) for name in ("ours", "sampled")}
+    beside["sampled, beside k-means"] = ratios(seconds["kmeans"], seconds["sampled"])
     for name, ratio in beside.items():
-        print(f"{name}: {ratio['median']:.2f} (turns: {ratio['least']:.2f} to {ratio['most']:.2f})")
+        print(f"{name}: {ratio['median']:.2f} times as fast (turns: {ratio['least']:.2f} to {ratio['most']:.2f})")
     setting = {name: getattr(options, name) for name in ("images", "dim", "views", "epochs", "turns")}
     setting |= {"batch": HEAD_TRAINING.batch_size, "negatives": NEGATIVES, "threads": torch.get_num_threads()}
     save("head", {"setting": setting, "seconds": seconds, "ratios": beside}, device)

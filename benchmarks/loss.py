@@ -110,12 +110,13 @@ def main() -> None:
         print(json.dumps(peak_memory(way, int(size), int(chunk))))
         return
     measure = memory if device == "cpu" else lambda *work: gpu_memory(*work, device)
-    rows = []
+    rows, beside = [], {}
     for size in options.sizes:
         taken = seconds(size, options.chunks, options.repeats, device)
         whole, base = statistics.median(taken["materialised"]), measure("materialised", size, 0)
         used = ", ".join(f"{name} {value:,.1f} MiB" for name, value in base.items())
         print(f"N = {size:,}: materialised {whole:.4f} s, {used}")
+        beside[f"N = {size:,}"] = ratios(taken["materialised"], taken[options.chunks[0]])
         for chunk in options.chunks:
             mib, faster = measure("single_pass", size, chunk), ratios(taken[chunk], taken["materialised"])
             rows.append({
@@ -127,7 +128,7 @@ def main() -> None:
             for name, share in rows[-1]["memory_ratio"].items():
                 print(f"    {name} {mib[name]:.1f} MiB ({share:.2%})")
     setting = {"batch": BATCH, "dim": DIM, "temperature": TEMPERATURE, "default_chunk": default_chunk(BATCH, device)}
-    save("loss", {"setting": setting, "rows": rows}, device)
+    save("loss", {"setting": setting, "rows": rows, "ratios": beside}, device)
 
 
 if __name__ == "__main__":

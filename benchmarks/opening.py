@@ -10,19 +10,17 @@ Features are random numbers of the bundled prior's shapes. Writes benchmarks/res
 import argparse
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
 
-from pgjr_book.provenance import provenance
+from benchmarks.turns import in_turn, ratios, save
 from pgjr_lib import storage
 from pgjr_lib.priors import cache
 from pgjr_lib.priors.config import CHUNK, PLAIN, manifest_name, part_names
 from pgjr_lib.storage import save_tensors, tensors_sha256, write_json
 
 SHAPES = {"embedding": (256,), "map": (64, 4, 4)}
-RESULT = Path(__file__).parent / "results" / "opening.json"
 
 
 def make_folder(folder: Path, images: int, views: int) -> None:
@@ -50,23 +48,22 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
-    seconds = {"copied": [], "first": [], "again": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_folder(folder, options.images, options.views)
-        cache.load(folder, options.views)  # the files are in the system's cache from here on
-        for _ in range(options.turns):
-            for way in seconds:
-                if way == "first":
-                    storage._checked.clear()  # as in a new process
-                began = time.perf_counter()
-                copied(folder) if way == "copied" else cache.load(folder, options.views)
-                seconds[way].append(time.perf_counter() - began)
+
+        def first() -> None:
+            storage._checked.clear()  # as in a new process
+            cache.load(folder, options.views)
+
+        ways = {"copied": lambda: copied(folder), "first": first, "again": lambda: cache.load(folder, options.views)}
+        seconds = in_turn(ways, options.turns)  # its warm-up brings the files into the system's cache
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) / 2**20
     for way, values in seconds.items():
         print(f"{way}: {statistics.median(values):.3f} s for {size:.0f} MiB")
     setting = {name: getattr(options, name) for name in ("images", "views", "turns")} | {"mib": size}
-    write_json(RESULT, {"setting": setting, "seconds": seconds, "provenance": provenance("cpu", "")})
+    beside = {way: ratios(seconds["copied"], seconds[way]) for way in ("first", "again")}
+    save("opening", {"setting": setting, "seconds": seconds, "ratios": beside})
 
 
 if __name__ == "__main__":

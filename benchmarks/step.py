@@ -179,15 +179,15 @@ def main() -> None:
     rates = {name: [len(images) / seconds for seconds in values] for name, values in taken.items()}
     for name, values in rates.items():
         print(f"{name}: {statistics.median(values):.1f} images/s")
-    beside = {name: ratios(taken["plain_idfd"], taken[name]) for name in ("ours_bf16", "ours_fp32")}
+    beside = {precision: ratios(taken["plain_idfd"], taken[f"ours_{precision}"]) for precision in ("bf16", "fp32")}
     for name, ratio in beside.items():
-        print(f"{name} / plain_idfd: {ratio['median']:.2f} (turns: {ratio['least']:.2f} to {ratio['most']:.2f})")
+        print(f"ours in {name} / plain_idfd: {ratio['median']:.2f} (turns: {ratio['least']:.2f} to {ratio['most']:.2f})")
     limit, apart = ceiling(device), losses_apart(device)
     print(f"ceiling of a bf16 product: {limit['images_per_second']:.0f} images/s")
     print(f"losses of {FOLLOWED} steps differ by at most {apart:.2%}")
     setting = {"batch": BATCH, "size": SIZE, "bank": BANK, "dim": DIM, "steps": steps, "turns": options.turns,
                "workers": options.workers}  # fmt: skip
-    save("step", {"setting": setting, "images_per_second": rates, "ratio_to_plain": beside, "ceiling": limit,
+    save("step", {"setting": setting, "images_per_second": rates, "ratios": beside, "ceiling": limit,
                   "losses_apart": {"steps": FOLLOWED, "most": apart}}, device)  # fmt: skip
 
 
