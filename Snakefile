@@ -23,6 +23,7 @@ except PGJRError as error:
 PYTHON = sys.executable
 ON_DEVICE = f"--device {DEVICE}" if DEVICE else ""
 ROOT = os.path.relpath(make.build_root(PROFILE))
+MEASURED = ("performance", "scale")  # notebooks that read the results of the benchmarks
 RUNS = {name: entry for name, entry in PLAN.experiments.items() if entry.own}
 
 def relative(paths):
@@ -46,6 +47,7 @@ rule notebook:
         records=lambda wildcards: relative(
             p for n in READS[wildcards.name] for p in [*PLAN.experiments[n].paths.values(), *PLAN.experiments[n].committed]
         ),
+        measured=lambda wildcards: sorted(Path("benchmarks/results").glob("*.json")) if wildcards.name in MEASURED else [],
     output: f"{ROOT}/notebooks/{{name}}.ipynb"
     threads: 1
     params: more=lambda wildcards: "-p compute false" if wildcards.name == "run-on-a-gpu" else ""  # the book has its own runs

@@ -29,6 +29,7 @@ NAMES = {  # name -> the module that has it, and its name there; without one it 
     "sentences": ("pgjr_book.show.sentences", None),
     "sets": ("pgjr_book.show.sets", None),
     "show_pages": ("pgjr_book.pages", "show_pages"),
+    "speed": ("pgjr_book.show.speed", None),
     "spectra": ("pgjr_book.show.spectra", None),
     "tables": ("pgjr_book.show.tables", None),
     "verdicts": ("pgjr_book.verdicts", None),

@@ -39,12 +39,22 @@ def _fixed(decimals: int) -> Number:
     return Number(write, write)
 
 
-ONE_DECIMAL, WHOLE = _fixed(1), _fixed(0)
+ONE_DECIMAL, TWO_DECIMALS, WHOLE = _fixed(1), _fixed(2), _fixed(0)
 SIDED = Number(numbers.signed, numbers.unsigned)  # a difference, whose side of zero matters
 SETTING = Number(numbers.setting, numbers.setting)
 NUMBERS = {  # columns of fractions that are not written with one decimal
     "value": SETTING,
     "τ1": SETTING,
+    "times as fast": TWO_DECIMALS,
+    "range over turns": TWO_DECIMALS,
+    "goal": TWO_DECIMALS,
+    "time’s power": TWO_DECIMALS,
+    "memory’s power": TWO_DECIMALS,
+    "embeddings, GB": TWO_DECIMALS,
+    "maps, GB": TWO_DECIMALS,
+    "bank, GB": TWO_DECIMALS,
+    "encoding, h": TWO_DECIMALS,
+    "head, h": TWO_DECIMALS,
     "encoding, s": WHOLE,
     "training, s": WHOLE,
     "NMI difference": SIDED,

@@ -149,7 +149,8 @@ def test_the_papers_own_numbers_are_not_filled_in():
 def site(tmp_path_factory):
     """The published book, built as a reader would in a clone: plain `jupyter-book build`."""
     clone = tmp_path_factory.mktemp("clone")
-    for name in ("_config.yml", "_toc.yml", "experiments.yaml", "book", "notebooks", "pgjr_lib", "pgjr_book", "results", "tests"):
+    folders = ("book", "notebooks", "pgjr_lib", "pgjr_book", "results", "benchmarks", "tests")
+    for name in ("_config.yml", "_toc.yml", "experiments.yaml", *folders):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb*"))
         elif (ROOT / name).exists():

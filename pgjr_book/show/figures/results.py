@@ -203,6 +203,23 @@ def choices(table: pd.DataFrame):
     return figure
 
 
+def growth(result: dict):
+    """Draw seconds and peak memory of every curve of the benchmark of growth, on logarithmic axes."""
+    curves = {name: values["points"] for name, values in result["curves"].items() if len(values["points"]) > 1}
+    figure, axes = plt.subplots(2, len(curves), figsize=(2.6 * len(curves), 4.6), sharey="row", squeeze=False)
+    for column, (name, points) in zip(axes.T, curves.items(), strict=True):
+        grows = name if name in points[0] else "images"
+        for ax, value, factor in zip(column, ("seconds", "peak_mib"), (1, 2**20 / 1e9), strict=True):
+            sizes, values = [point[grows] for point in points], [factor * point[value] for point in points]
+            ax.loglog(sizes, values, **line_style(0), marker="o", ms=3)
+        column[0].set_title(name)
+        column[1].set_xlabel(grows)
+    axes[0, 0].set_ylabel("seconds")
+    axes[1, 0].set_ylabel("peak memory, GB")
+    figure.tight_layout()
+    return figure
+
+
 # ---- features and clusters ----
 
 
