@@ -45,6 +45,7 @@ plan: .venv/installed  ## print the runs, hours and disk of PROFILE
 	@$(BIN)/python -m pgjr_book plan --profile $(PROFILE) $(if $(CARD),--card $(CARD))
 
 bench: .venv/installed  ## run the benchmarks
+	$(BIN)/python -m benchmarks.commands
 	$(BIN)/python -m benchmarks.loss
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.augment
