@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Start a SLURM of two nodes with one core each on this machine, for tests: start.sh FOLDER
+# Needs root and Debian's packages slurm-wlm and munge. All it writes lies in FOLDER; `stop.sh FOLDER` ends it. What is
+# running already is left alone. Use the cluster with SLURM_CONF=FOLDER/slurm.conf.
+set -euo pipefail
+folder=$(mkdir -p "${1:?give a folder for the files of the cluster}" && cd "$1" && pwd)
+host=$(hostname -s)
+export SLURM_CONF=$folder/slurm.conf
+mkdir -p "$folder"/{state,node1,node2}
+
+if [ ! -e "$SLURM_CONF" ]; then
+  # no cgroups, no accounting; memory is not counted, so that jobs that ask for much run on a small machine
+  cat > "$SLURM_CONF" <<CONF
+ClusterName=test
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=17000
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket=$folder/munge.socket,cred_expire=5
+CredType=cred/munge
+StateSaveLocation=$folder/state
+SlurmdSpoolDir=$folder/%n
+SlurmctldPidFile=$folder/slurmctld.pid
+SlurmdPidFile=$folder/%n/slurmd.pid
+SlurmctldLogFile=$folder/slurmctld.log
+SlurmdLogFile=$folder/%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
+# a lost node is noticed after ten seconds, and its jobs go back into the queue
+SlurmdTimeout=10
+ReturnToService=2
+JobRequeue=1
+SchedulerParameters=sched_interval=5,bf_interval=5
+MinJobAge=3600
+NodeName=node1 NodeHostname=$host NodeAddr=127.0.0.1 Port=17001 CPUs=1 RealMemory=64000
+NodeName=node2 NodeHostname=$host NodeAddr=127.0.0.1 Port=17002 CPUs=1 RealMemory=64000
+PartitionName=all Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
+CONF
+fi
+
+running() { [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+
+if ! running "$folder/munge.pid"; then
+  # this cluster has its own key
+  [ -e "$folder/munge.key" ] || (umask 077 && head -c 1024 /dev/urandom > "$folder/munge.key")
+  munged --key-file="$folder/munge.key" --socket="$folder/munge.socket" --pid-file="$folder/munge.pid" \
+    --seed-file="$folder/munge.seed" --log-file="$folder/munge.log" --force
+fi
+running "$folder/slurmctld.pid" || slurmctld
+for node in node1 node2; do
+  running "$folder/$node.pid" && continue
+  # processes of its own, as a machine has: `kill -9` of the process in NODE.pid ends the node and all that runs on it
+  setsid unshare --pid --fork --kill-child --mount-proc slurmd -D -N "$node" > "$folder/$node.out" 2>&1 < /dev/null &
+  echo $! > "$folder/$node.pid"
+done
+
+for _ in $(seq 60); do
+  [ "$(sinfo --noheader --Node --states=idle,alloc --format=%N 2>/dev/null | sort -u | wc -l)" = 2 ] && exit
+  sleep 0.5
+done
+echo "the nodes did not come up: see $folder/*.log" >&2
+exit 1
