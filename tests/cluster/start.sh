@@ -55,8 +55,10 @@ fi
 running "$folder/slurmctld.pid" || slurmctld
 for node in node1 node2; do
   running "$folder/$node.pid" && continue
-  # processes of its own, as a machine has: `kill -9` of the process in NODE.pid ends the node and all that runs on it
-  setsid unshare --pid --fork --kill-child --mount-proc slurmd -D -N "$node" > "$folder/$node.out" 2>&1 < /dev/null &
+  # A machine of its own, with its own processes and its own /etc/slurm, where the commands of a job look for the
+  # cluster. `kill -9` of the process in NODE.pid ends the node and all that runs on it.
+  setsid unshare --pid --fork --kill-child --mount-proc \
+    sh -c 'mount --bind "$0" /etc/slurm && exec slurmd -D -N "$1"' "$folder" "$node" > "$folder/$node.out" 2>&1 < /dev/null &
   echo $! > "$folder/$node.pid"
 done
 
