@@ -9,7 +9,7 @@ export SLURM_CONF=$folder/slurm.conf
 mkdir -p "$folder"/{state,node1,node2}
 
 if [ ! -e "$SLURM_CONF" ]; then
-  # no cgroups, no accounting; memory is not counted, so that jobs that ask for much run on a small machine
+  # no cgroups and, by default, no accounting; memory is not counted, so that jobs that ask for much run on a small machine
   cat > "$SLURM_CONF" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
@@ -17,7 +17,6 @@ SlurmctldPort=17000
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket=$folder/munge.socket,cred_expire=5
-CredType=cred/munge
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/%n
 SlurmctldPidFile=$folder/slurmctld.pid
@@ -25,10 +24,6 @@ SlurmdPidFile=$folder/%n/slurmd.pid
 SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
