@@ -18,8 +18,9 @@ if sys.argv[1] == "create":
     stem = folder / name.rpartition("/")[2]
     stem.with_suffix(".yaml").write_text(yaml.safe_dump(job))
     container = job["spec"]["template"]["spec"]["containers"][0]
-    work = subprocess.Popen(["sh", "-c", '"$@"; echo $? > "$0"', stem.with_suffix(".end"), *container["command"]],
-                            cwd=container["workingDir"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    command = ["sh", "-c", '"$@"; echo $? > "$0"', stem.with_suffix(".end"), *container["command"]]
+    subprocess.Popen(command, cwd=container["workingDir"], **quiet)
     print(name)
 elif sys.argv[1] == "get" and sys.argv[2].startswith("--output=go-template="):
     end = folder / (sys.argv[3].rpartition("/")[2] + ".end")
