@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Start a SLURM of two nodes with one core each on this machine, for tests: start.sh FOLDER
+# Start a SLURM of two nodes with one core each on this machine, for tests: start.sh FOLDER [PORT]
+# It listens on PORT (default: 17000) and the two that follow.
 # Needs root and Debian's packages slurm-wlm and munge. All it writes lies in FOLDER; `stop.sh FOLDER` ends it. What is
 # running already is left alone. Use the cluster with SLURM_CONF=FOLDER/slurm.conf.
 set -euo pipefail
 folder=$(mkdir -p "${1:?give a folder for the files of the cluster}" && cd "$1" && pwd)
 host=$(hostname -s)
+port=${2:-17000}
 export SLURM_CONF=$folder/slurm.conf
 mkdir -p "$folder"/{state,node1,node2}
 
@@ -13,7 +15,7 @@ if [ ! -e "$SLURM_CONF" ]; then
   cat > "$SLURM_CONF" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
-SlurmctldPort=17000
+SlurmctldPort=$port
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket=$folder/munge.socket,cred_expire=5
@@ -33,8 +35,8 @@ ReturnToService=2
 JobRequeue=1
 SchedulerParameters=sched_interval=5,bf_interval=5
 MinJobAge=3600
-NodeName=node1 NodeHostname=$host NodeAddr=127.0.0.1 Port=17001 CPUs=1 RealMemory=64000
-NodeName=node2 NodeHostname=$host NodeAddr=127.0.0.1 Port=17002 CPUs=1 RealMemory=64000
+NodeName=node1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=1 RealMemory=64000
+NodeName=node2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=1 RealMemory=64000
 PartitionName=all Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
 CONF
 fi

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,7 +41,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(reason := why_not()), re
 def slurm(tmp_path, monkeypatch):
     """The folder of a running SLURM."""
     folder = tmp_path / "slurm"
-    subprocess.run([HERE / "start.sh", folder], check=True, timeout=120)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    subprocess.run([HERE / "start.sh", folder, str(port)], check=True, timeout=120)
     monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
     yield folder
     subprocess.run([HERE / "stop.sh", folder], check=True, timeout=60)
