@@ -19,7 +19,9 @@ try:
     PLAN.refuse_incomplete()
     if not CLUSTER and any(not path.exists() for entry in PLAN.experiments.values() for path in entry.own):
         hour.check_machine(PROFILE, DEVICE)
-    RATES = EXPERIMENTS.profiles[PROFILE].rates
+    # the rates of a profile's own device; on another one nobody knows
+    RATES = None if DEVICE else EXPERIMENTS.profiles[PROFILE].rates
+    ENCODING_HOURS = make.cost(PLAN).encoding_hours if RATES else None  # of all features of the profile
     GPU = EXPERIMENTS.profiles[PROFILE].needs_gpu and DEVICE != "cpu"
 except PGJRError as error:
     sys.exit(f"error: {error}")
@@ -34,7 +36,7 @@ DAY = 24 * 60
 
 def minutes(hours):
     """Return the minutes that a queue may stop a job after. A stopped job resumes, so a day is enough for any."""
-    return max(30, min(DAY, round(2 * 60 * hours)))
+    return DAY if hours is None else max(30, min(DAY, round(2 * 60 * hours)))
 
 
 def jobs_of(entry):
@@ -96,7 +98,7 @@ for path in PLAN.features:
                 shard=f"{number}/{SHARDS}",
             threads: 1
             priority: 100
-            resources: gpu=int(GPU), mem_mb=MEMORY, runtime=DAY
+            resources: gpu=int(GPU), mem_mb=MEMORY, runtime=minutes(ENCODING_HOURS)
             message: f"encoding shard {number} of features {path.parent.name}"
             shell:
                 "OMP_NUM_THREADS={threads} {PYTHON} -m pgjr_book features --profile {PROFILE} --key {params.key}"
@@ -116,7 +118,7 @@ for path in PLAN.features:
             environment=lambda wildcards, threads: f"OMP_NUM_THREADS={threads}" if CLUSTER else "",
         threads: CORES  # alone on the machine: the seconds of encoding count as well as those of training
         priority: 100  # what needs all cores comes first, so that no core waits for it
-        resources: gpu=int(GPU), mem_mb=MEMORY, runtime=DAY
+        resources: gpu=int(GPU), mem_mb=MEMORY, runtime=minutes(ENCODING_HOURS)
         message: f"encoding features {path.parent.name}"
         # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
         shell:
@@ -135,13 +137,13 @@ for name, entry in PLAN.experiments.items():
             params:
                 experiment=name,
                 seed="" if seed is None else f"--seed {seed}",
-                threads=lambda wildcards, threads: min(2, threads),
+                threads=lambda wildcards, threads: threads if CLUSTER else min(2, threads),
                 alone="" if entry.experiment.timed and not CLUSTER else "--not-alone",
             threads: CORES if entry.experiment.timed else 1  # timed runs have the machine to themselves
             resources:
                 gpu=int(GPU),  # one job at a time has the GPU, unless Snakemake is told of more
                 mem_mb=MEMORY,
-                runtime=minutes(sum(make.run_hours(run, RATES) for run in runs)) if RATES else DAY,
+                runtime=minutes(sum(make.run_hours(run, RATES) for run in runs) if RATES else None),
             priority: 90 if entry.experiment.timed else 50
             message: f"computing the missing runs of {name}" + ("" if seed is None else f", seed {seed}")
             shell:

@@ -18,6 +18,7 @@ import yaml
 HERE = Path(__file__).parent
 NEEDED = ("slurmctld", "slurmd", "munged", "unshare")
 EXPERIMENT = "main"
+SHORT = {"prior": {"views": 1}, "pgjr": {"views": 1, "epochs": 3}, "idfd": {"epochs": 2}, "gjr": {"epochs": 2}}
 SECONDS = 1800  # until the test gives up
 
 
@@ -57,9 +58,13 @@ def clones(tmp_path, copy_repository):
         copy_repository(tmp_path / name)
         manifest = yaml.safe_load((tmp_path / name / "experiments.yaml").read_text())
         embedded = manifest["profiles"]["embedded"]
-        embedded["sets"]["digits"] = {"split": "all", "limit": 700}
-        for method in ("idfd", "gjr"):
-            embedded["methods"][method] |= {"epochs": 4}
+        embedded["sets"]["digits"] = {"split": "all", "limit": 800}  # four chunks, so that each shard has one
+        embedded["seeds"] = {"head": 2, "cnn": 2}
+        embedded["common"] |= {"kmeans_seeds": 2}
+        for method, short in SHORT.items():
+            embedded["methods"][method] |= short
+        for variant in manifest["experiments"][EXPERIMENT]["variants"].values():
+            variant["run"] |= {"landscape": 3} if "landscape" in variant["run"] else {}
         (tmp_path / name / "experiments.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
     return tmp_path / "here", tmp_path / "there"
 
