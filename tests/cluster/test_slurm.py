@@ -98,14 +98,15 @@ def jobs() -> list[dict[str, str]]:
     return [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines.splitlines() if line.startswith("JobId=")]
 
 
-def runs_on(node: str) -> bool:
-    """Say whether a node trains at this moment."""
+def trains(clone: Path, node: str) -> bool:
+    """Say whether a node trains for a clone at this moment; another cluster may be on the same machine."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words, variables = ((process / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+            at = (process / "cwd").readlink()
         except OSError:  # it has ended
             continue
-        if b"pgjr_book" in words and b"run" in words and f"SLURMD_NODENAME={node}".encode() in variables:
+        if at == clone and {b"pgjr_book", b"run"} <= set(words) and f"SLURMD_NODENAME={node}".encode() in variables:
             return True
     return False
 
@@ -120,9 +121,10 @@ def test_two_nodes_of_which_one_is_lost_make_the_records_of_one_machine(slurm, c
     with open(slurm / "snakemake.log", "w") as log:
         work = subprocess.Popen(**command(there, *flags), stdout=log, stderr=log)
         try:
-            while not runs_on("node2"):
+            while not trains(there, "node2"):
                 assert work.poll() is None and time.monotonic() < started + SECONDS, (slurm / "snakemake.log").read_text()[-4000:]
                 time.sleep(0.2)
+            time.sleep(1)
             os.kill(int((slurm / "node2.pid").read_text()), signal.SIGKILL)
             assert work.wait(SECONDS) == 0, (slurm / "snakemake.log").read_text()[-4000:]
         finally:
