@@ -95,10 +95,12 @@ def _fetch(options) -> None:
 
 
 def _features(options) -> None:
+    from pgjr_book.hour import check_machine
     from pgjr_book.make import plan
     from pgjr_book.manifest import known
     from pgjr_lib.priors.cache import extract
 
+    check_machine(options.profile, options.device)
     features = plan(options.profile).features
     manifests = {f"{path.parent.name}/{path.stem}": path for path in features}
     path = known(manifests, options.key, f"feature folder of profile {options.profile}")

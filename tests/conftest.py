@@ -1,12 +1,15 @@
 """What every test stands on: fixed seeds, no network, and nothing of the machine's own data or weights."""
 
 import os
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
+ROOT = Path(__file__).parents[1]
 os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("book", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("book")
@@ -28,6 +31,20 @@ def _alone(monkeypatch, _cache):
     monkeypatch.setenv("PGJR_CACHE", str(_cache))
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def copy_repository():
+    """A function that copies what a profile needs into a folder of its own, where a test can change it."""
+
+    def copy(clone: Path) -> None:
+        clone.mkdir()
+        for name in ("_config.yml", "_toc.yml", "Snakefile", "experiments.yaml"):
+            shutil.copy(ROOT / name, clone / name)
+        for name in ("book", "notebooks", "pgjr_lib", "pgjr_book", "profiles", "tests"):
+            shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """What the book's tests share: a manifest to edit, a tiny run, and its record."""
 
-import shutil
 from pathlib import Path
 
 import nbformat
@@ -18,20 +17,6 @@ ROOT = Path(__file__).parents[2]
 TINY = dict(method="gjr", dataset="digits", split="all", limit=96, image_size=8, backbone="thin", n=2, g=1,
             epochs=2, batch_size=32, kmeans_seeds=2)  # fmt: skip
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
-
-
-@pytest.fixture(scope="session")
-def copy_repository():
-    """A function that copies what a profile needs into a folder of its own, where a test can change it."""
-
-    def copy(clone: Path) -> None:
-        clone.mkdir()
-        for name in ("_config.yml", "_toc.yml", "Snakefile", "experiments.yaml"):
-            shutil.copy(ROOT / name, clone / name)
-        for name in ("book", "notebooks", "pgjr_lib", "pgjr_book", "tests"):
-            shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
-
-    return copy
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from pgjr_book.hour import gpu
 from pgjr_book.records import read_record
 from pgjr_lib.data.sets import SETS
 
@@ -114,3 +115,18 @@ def test_missing_data_stops_before_anything_starts(clone, tmp_path):
     assert done.returncode != 0
     assert "error: cifar10 (train) was not found: looked for" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_cluster_is_given_work_from_a_machine_without_a_gpu(clone):
+    """There the jobs ask for the GPU, and each seed of an experiment is one."""
+    folder, environment = clone
+    plan = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--cores", "2"]
+    run = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run([*plan, "--config", "profile=paper", "cluster=true"], **run)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for seed in (100, 101):
+        assert f"computing the missing runs of heads, seed {seed}" in done.stdout + done.stderr
+    if gpu() is None:
+        refused = subprocess.run([*plan, "--config", "profile=paper"], **run)
+        assert refused.returncode != 0 and "needs a GPU, and there is none" in refused.stderr + refused.stdout
