@@ -107,7 +107,8 @@ def build_parser() -> CommandParser:
         "--labels", action="store_true", help="the first level of folders are classes: add scores to the page"
     )
     sub.add_argument(
-        "--views", type=integer(0), metavar="N", help="augmented views of each image, for the head's training (default: as time allows)"
+        "--views", type=integer(0), metavar="N",
+        help="augmented views of each image, for the head's training (default: as time allows)",
     )
     sub.add_argument(
         "--epochs", type=integer(1), default=HEAD_TRAINING.epochs, metavar="N",

@@ -103,6 +103,7 @@ def test_every_installed_command_works_outside_a_clone(pgjr, photos, tmp_path):
     assert "features of 12 images" in pgjr(
         "extract", "--dataset", f"images:{photos}", "--views", "1", "--out", features
     )
-    assert f"wrote {clusters / 'index.html'}" in pgjr("cluster", photos, "-k", "3", "--head", "pgjr", "--epochs", "2", "--out", clusters)
+    command = ["cluster", photos, "-k", "3", "--head", "pgjr", "--epochs", "2", "--out", clusters]
+    assert f"wrote {clusters / 'index.html'}" in pgjr(*command)
     assert pgjr("verify", features, clusters) == f"{features}: whole\n{clusters}: whole\n"
     assert len((clusters / "clusters.csv").read_text().splitlines()) == 13

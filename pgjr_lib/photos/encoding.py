@@ -101,7 +101,7 @@ def update(index: Index, store: Store, folder: Path, files: list[str], prior_nam
 def affordable_views(seconds: float, count: int) -> int:
     """Return how many views of ``count`` photographs fit into the time for them, at ``seconds`` for each."""
     budget = VIEWS_SECONDS + SECONDS_A_PHOTO * count
-    return max(1, min(MOST_VIEWS, int(budget / max(seconds * count, 1e-9))))
+    return max(0, min(MOST_VIEWS, int(budget / max(seconds * count, 1e-9))))
 
 
 def embed_file(path: Path, prior: Prior) -> tuple[Reading, np.ndarray | None]:

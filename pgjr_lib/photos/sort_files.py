@@ -159,6 +159,8 @@ def undo(path: Path) -> Report:
         problem = _UNDO[manifest.mode](source, target, item)
         report.done += problem is None
         report.left += [problem] if problem else []
+    for leftover in path.parent.glob(f".{path.name}.*"):  # of a kill while the manifest itself was written
+        leftover.unlink()
     if not report.left:
         path.unlink()
     for folder in reversed(manifest.made):

@@ -33,22 +33,6 @@ def sizes(data):
     return np.bincount([row[1] for row in data["images"]]).tolist()
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """Make three kinds of images in nested folders without meaning, and files that are not images."""
-    rng = np.random.default_rng(0)
-    for i in range(36):
-        kind, folder = i % 3, tmp_path / "photos" / f"roll {i % 2}" / "deep"
-        folder.mkdir(parents=True, exist_ok=True)
-        base = np.zeros((40, 50, 3)) + [(220, 40, 40), (40, 200, 60), (30, 60, 220)][kind]
-        base[:, ::8] = 255 * (kind == 1)
-        pixels = (base + 15 * rng.standard_normal(base.shape)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i:02d}-{kind}.png")
-    (tmp_path / "photos" / "clip.mp4").write_bytes(b"film")
-    (tmp_path / "photos" / "roll 0" / "x.heic").write_bytes(b"heic")
-    return tmp_path / "photos"
-
-
 def run(photos, out, *more):
     small = ["--prior", "class-name", "--head", "linear", "--views", "1", "--epochs", "2"]
     return main(["cluster", str(photos), *small, "--out", str(out), *more])
