@@ -101,7 +101,7 @@ def build_parser() -> CommandParser:
     sub.add_argument("--method", choices=METHODS, default="kmeans", help="how to cluster; hdbscan needs no k (default: %(default)s)")
     sub.add_argument("--prior", help=f"{priors} (default: imagenet-labels where it is installed, else class-name)")
     sub.add_argument(
-        "--head", choices=HEADS, help="cluster the prior's features as they are, or through a trained head (default: by the prior)"
+        "--head", choices=HEADS, help="cluster the prior's features as they are, or through a trained head (default: kmeans)"
     )
     sub.add_argument(
         "--labels", action="store_true", help="the first level of folders are classes: add scores to the page"

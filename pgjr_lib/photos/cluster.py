@@ -146,8 +146,6 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
     _check_k(options.k, len(scan.files), "readable images")
     digests = sorted(set(scan.digests))
     contents = store.get(digests)
-    if options.head is None and choice.head != "kmeans" and not contents.views.shape[1]:
-        choice = heads.Choice("kmeans", "augmented views of so many images, which a trained head needs, would take too long")
 
     last = None if options.fresh else read_last_run(output.last_run)
     settings = {"prior": prior, "store": base.name, "views": contents.views.shape[1], "head": choice.head, "epochs": options.epochs,

@@ -24,7 +24,9 @@ _OPTIONS = {
     "linear": HeadOptions(map="embedding", branch="none"),
     "pgjr": HeadOptions(map="embedding", branch="supplement", g=2),
 }
-STUDIED = ("class-name", "imagenet-labels")  # priors with which the book's study compares the heads
+# priors with which the heads were tried on photographs. On 2,000 of STL-10's, with NMI over seeds of k-means: 0.39 to 0.40 for
+# class-name's own embeddings, 0.37 to 0.38 through the linear head with 1 to 8 views, 0.365 without views
+TRIED = ("class-name",)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Choice:
 
 
 def choose_head(asked: HeadName | None, prior: str) -> Choice:
-    """Choose the head: the one that was asked for, else by what the book's study found for this prior.
+    """Choose the head: the one that was asked for, else k-means on the prior's features, with what speaks for it.
 
     Raises:
         PGJRError: there is no head of that name.
@@ -45,10 +47,9 @@ def choose_head(asked: HeadName | None, prior: str) -> Choice:
         if asked not in HEADS:
             raise PGJRError(f"There is no head {asked!r}: use {', '.join(HEADS)}.")
         return Choice(asked, "it was asked for with --head")
-    if prior in STUDIED:
-        return Choice("linear", "in the book's study a trained head scored above k-means on this prior's features, and the jigsaw"
-                      " added nothing measurable")  # fmt: skip
-    return Choice("kmeans", "the book's study does not show that a head helps with this prior")
+    if prior in TRIED:
+        return Choice("kmeans", "on 2,000 of STL-10's photographs a linear head on this prior's embeddings did not score above it")
+    return Choice("kmeans", "no trial with photographs shows that a trained head helps with this prior")
 
 
 def training_identity(contents: Contents, head: HeadName, epochs: int, seed: int, negatives: int | None) -> str:
