@@ -8,7 +8,7 @@ from pgjr_lib.photos.grouping import by_kmeans
 SMALLEST = 24  # photographs that a cluster needs before parts are looked for
 PARTS = (2, 3, 4, 5)  # numbers of parts that are tried
 SAMPLE = 600  # photographs of a cluster that a number is tried on, at most
-CLEAR = 0.02  # worth of a number of parts, at least: below it the parts are those of one cloud
+CLEAR = 0.05  # worth of a number of parts, at least: below it the parts are those of one cloud
 
 
 def parts_of(points: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:

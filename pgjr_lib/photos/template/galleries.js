@@ -40,10 +40,11 @@ function folding(summary, list) {  // a list that is built when it is opened, so
   const d = el("details", null), ul = el("ul", null, { class: "gallery" }), more = el("button", "", { type: "button" });
   let built = 0;
   const build = upTo => {
+    if (!built) d.append(ul, more);
     fill(ul, list.slice(built, upTo)); built = Math.max(built, Math.min(upTo, list.length));
     more.hidden = built === list.length; more.textContent = `Show ${count(Math.min(STEP_IMAGES, list.length - built))} more of ${count(list.length - built)}`;
   };
-  d.append(el("summary", summary), ul, more); more.hidden = true;
+  d.append(el("summary", summary));
   d.addEventListener("toggle", () => { if (d.open && !built) build(STEP_IMAGES); });
   more.addEventListener("click", () => { const before = built; build(built + STEP_IMAGES); ul.children[before].firstElementChild.focus(); });
   list.forEach((image, i) => folded.set(image, () => { d.open = true; if (built <= i) build(Math.ceil((i + 1) / STEP_IMAGES) * STEP_IMAGES); }));
