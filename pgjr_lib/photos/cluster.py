@@ -6,14 +6,13 @@ before: it encodes new photographs only, and while few are new it keeps the head
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics.cluster import contingency_matrix
 
 from pgjr_lib import data, evaluation
-from pgjr_lib.data.folders import HEIF_SUFFIXES, RAW_SUFFIXES
 from pgjr_lib.devices import default_device
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.options import HEAD_TRAINING, METHODS, HeadName, Method
@@ -27,13 +26,14 @@ from pgjr_lib.photos.neighbours import nearest
 from pgjr_lib.photos.output import OutputFolder
 from pgjr_lib.photos.page import Photographs, render
 from pgjr_lib.photos.plane import place, project
+from pgjr_lib.photos.scan import as_text, bring_up_to_date
+from pgjr_lib.photos.sorting import finish_stopped, sort_photographs
 from pgjr_lib.photos.store import Contents, Store
 from pgjr_lib.photos.tree import parts_of
 from pgjr_lib.priors.fetch import fetch
 from pgjr_lib.priors.names import at_hand
 from pgjr_lib.priors.supervision import refuse_seen
 
-NAMED = 10  # file names in one message on the terminal; the page lists all
 SAME = 1e-4  # features this near each other, on the unit sphere, are those of copies: batches round differently
 GROWTH = 0.1  # photographs that may come before head and map are made anew, as a part of those that they were made from
 INDEX = "index.json"  # in the output's cache
@@ -78,17 +78,6 @@ class ClusterOptions:
     sort_mode: sort_files.Mode = "copy"
 
 
-@dataclass
-class _Scan:
-    """The files of a folder: those that are images, and those that are left out, as names for the page."""
-
-    files: list[str]
-    digests: list[str]
-    skipped: list[str] = field(default_factory=list)
-    raw: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
-
-
 def default_prior() -> tuple[str, str]:
     """Return the prior for photographs that fits best of those here, and a line on what would be better ("" for none)."""
     clip = "with a network, --prior ViT-B-32-quickgelu/openai (CLIP) sees more"
@@ -124,7 +113,7 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
     _check(options)
     if not folder.is_dir():
         raise PGJRError(f"{folder} is not a folder: give the path of a folder that holds images.")
-    if _finish_sorting(folder, options):
+    if finish_stopped(folder, options.sort_to, options.sort_mode):
         return OutputFolder(out, folder).page
     prior, advice = (options.prior, "") if options.prior else default_prior()
     words = None
@@ -140,7 +129,7 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
     choice = heads.choose_head(options.head, prior)
     base = encoding.store_folder(output.cache, prior, device)
     index, store = Index(output.cache / INDEX), Store(base)
-    scan = _scan(index, store, folder, images, others, output, prior, device, _views(options, choice, store))
+    scan = bring_up_to_date(index, store, folder, images, others, output, prior, device, _views(options, choice, store))
     if labels := options.labelled:
         refuse_seen(prior, f"folder:{folder}", sorted({_class_of(file, folder) for file in scan.files}))
     _check_k(options.k, len(scan.files), "readable images")
@@ -166,7 +155,7 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
     named = {int(number): name for number, name in edits.names.items()}
     output.write_clusters(photographs, named, points[row])
     about = {
-        "folder": _text(folder.resolve().name), "prior": prior, "supervision": fetch(prior)["supervision"],
+        "folder": as_text(folder.resolve().name), "prior": prior, "supervision": fetch(prior)["supervision"],
         "note": "", "skipped": scan.skipped, "raw": scan.raw, "damaged": scan.damaged, "link": output.link(),
         "method": _method_sentence(options), "head": heads.TITLES[choice.head], "reason": choice.reason, "changes": changes,
         "guess": guess, "scores": _scores(scan.files, photographs.clusters, folder) if labels else {},
@@ -178,7 +167,7 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
     highest = max([*run.base.tolist(), *run.final.tolist(), *edits.numbers()], default=0)
     output.write_page(render(photographs, clusters, output.key, highest, about), photographs)
     if options.sort_to is not None:
-        _sort(folder, photographs, named, options)
+        sort_photographs(folder, photographs, named, options.sort_to, options.sort_mode)
     return output.page
 
 
@@ -232,36 +221,6 @@ def _views(options: ClusterOptions, choice: heads.Choice, store: Store) -> int |
     if options.views is None and choice.head == "kmeans":
         return store.views or 0
     return options.views
-
-
-def _scan(index, store, folder, images, others, output, prior, device, views) -> _Scan:
-    """Bring index and store up to date and say what was found."""
-    others = [path for path in others if not output.holds(path)]
-    names_of = lambda paths: [_text(path.relative_to(folder)) for path in paths]  # noqa: E731
-    raw = names_of(path for path in others if path.suffix.lower() in RAW_SUFFIXES)
-    skipped = names_of(path for path in others if path.suffix.lower() not in RAW_SUFFIXES)
-    _report("Skipped files that are not images of a readable format", skipped)
-    _report("Skipped RAW files; export them, for example as JPEG, to include them", raw)
-    if any(name.lower().endswith(tuple(HEIF_SUFFIXES)) for name in skipped):
-        print("`pip install 'pgjr[heic]'` lets pgjr read HEIC images; or convert them to JPEG.", file=sys.stderr)
-    unread = set(index.scan(folder, [path for path in images if not output.holds(path)]))
-    missing = [file for file, e in index.now.items() if file in unread or (not e.error and e.digest not in store)]
-    try:
-        encoded = encoding.update(index, store, folder, missing, prior, device, views)
-    finally:
-        index.save()  # after a stop, too: what was read is not read again
-    good = [(file, entry) for file, entry in index.now.items() if not entry.error]
-    damaged = sorted(file for file, entry in index.now.items() if entry.error)
-    _report("Left out damaged images", damaged)
-    if len(good) < 3:
-        raise PGJRError(f"{folder} holds {len(good)} readable images: at least three are needed to cluster.")
-    store.keep_only({entry.digest for _, entry in good})
-    if index.last:
-        renamed = index.renamed()
-        gone = len(set(index.last) - set(index.now)) - len(renamed)
-        counts = f"{encoded:,} encoded now, {len(renamed):,} renamed or moved, {max(gone, 0):,} gone since the last run"
-        print(f"{len(good):,} images: {counts}.", file=sys.stderr)
-    return _Scan([file for file, _ in good], [entry.digest for _, entry in good], skipped, raw, damaged)
 
 
 # ---- from contents to clusters ----
@@ -406,50 +365,3 @@ def _scores(files: list[str], clusters: np.ndarray, folder: Path) -> dict:
         "classes": classes.tolist(),
         "clusters": np.unique(clusters).tolist(),
     }
-
-
-def _report(what: str, files: list[str]) -> None:
-    """Print how many files there are and the names of the first."""
-    if files:
-        more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-        print(f"{what} ({len(files)}): {', '.join(files[:NAMED])}{more}.", file=sys.stderr)
-
-
-def _text(path) -> str:
-    """Return a path as text, with a question mark for what is not UTF-8."""
-    return str(path).encode(errors="replace").decode()
-
-
-# ---- sorting ----
-
-
-def _finish_sorting(folder: Path, options: ClusterOptions) -> bool:
-    """Finish the same sorting where it was stopped, and say so."""
-    stopped = sort_files.unfinished(options.sort_to) if options.sort_to is not None and options.sort_to.is_dir() else None
-    if stopped is None:
-        return False
-    manifest = sort_files.read_manifest(stopped)
-    if (Path(manifest.source), manifest.mode) != (folder.resolve(), options.sort_mode):
-        raise PGJRError(f"{stopped} is another sorting that was stopped: `pgjr undo {stopped}` puts its files back first.")
-    print("An earlier sorting was stopped: it is finished now, and nothing is clustered.", file=sys.stderr)
-    _carry_out(stopped)
-    return True
-
-
-def _sort(folder: Path, photographs: Photographs, named: dict[int, str], options: ClusterOptions) -> None:
-    digits = len(str(max(photographs.clusters.max(), 0)))
-
-    def place_of(number):
-        if number == NONE:
-            return "no cluster"
-        return f"{number:0{digits}d} {named[number]}" if number in named else f"cluster {number:0{digits}d}"
-
-    goals = [place_of(number) for number in photographs.clusters.tolist()]
-    _carry_out(sort_files.plan(folder, photographs.files, photographs.digests, goals, options.sort_to, options.sort_mode))
-
-
-def _carry_out(path: Path) -> None:
-    report, mode = sort_files.carry_out(path), sort_files.read_manifest(path).mode
-    sort_files.report_left(report.left)
-    done = {"copy": "copied", "link": "linked", "move": "moved"}[mode]
-    print(f"{done} {report.done:,} images to {path.parent}; `pgjr undo {path}` puts everything back")

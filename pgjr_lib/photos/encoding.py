@@ -52,12 +52,12 @@ def update(index: Index, store: Store, folder: Path, files: list[str], prior_nam
         folder: the photographs.
         files: those to read, relative to ``folder``: new ones, and those whose contents the store lacks.
         prior_name, device: as for :func:`pgjr_lib.priors.encoder.load_prior`.
-        views: augmented views of each photograph; None takes as many as the store has, or as time allows.
+        views: augmented views of each photograph; None takes as many as the store has, or if it has none as time allows.
 
     Returns:
         The number of photographs that were encoded.
     """
-    if views is not None and store.views not in (None, views):
+    if store.views not in (None, views) and (views is not None or store.views == 0):
         store.forget()
         files = list(index.now)
     if not files:
@@ -99,9 +99,9 @@ def update(index: Index, store: Store, folder: Path, files: list[str], prior_nam
 
 
 def affordable_views(seconds: float, count: int) -> int:
-    """Return how many views of ``count`` photographs fit into the time for them, at ``seconds`` for each."""
+    """Return how many views of ``count`` photographs fit into the time for them, at ``seconds`` for each; at least one."""
     budget = VIEWS_SECONDS + SECONDS_A_PHOTO * count
-    return max(0, min(MOST_VIEWS, int(budget / max(seconds * count, 1e-9))))
+    return max(1, min(MOST_VIEWS, int(budget / max(seconds * count, 1e-9))))
 
 
 def embed_file(path: Path, prior: Prior) -> tuple[Reading, np.ndarray | None]:
