@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate
 
 TRIES = 10  # torchvision's number of crops that it draws before it falls back to the central one
+NUMBERS = 2 * TRIES + 7  # random numbers of one view
 
 
 class Augment(nn.Module):
@@ -47,11 +48,28 @@ class Augment(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Augment (B, 3, H, W), uint8 or float in [0, 1], to (B, 3, size, size), float32 in [0, 1]."""
+        images = self._reduced(images)
+        return self._apply(images, *self.draw(len(images), *images.shape[-2:]))
+
+    @torch.no_grad()
+    def from_numbers(self, images: Tensor, uniform: Tensor, order: list[int]) -> Tensor:
+        """Augment (B, 3, H, W) with random numbers of the caller's, which may so depend on each image alone.
+
+        Args:
+            images: as for :meth:`forward`.
+            uniform: (B, ``NUMBERS``) in [0, 1), on the CPU.
+            order: of brightness, contrast and saturation, as indices of ``JITTER``.
+        """
+        images = self._reduced(images)
+        return self._apply(images, self._convert(uniform, *images.shape[-2:]), order)
+
+    def _reduced(self, images):
         images = to_float(images)
         if min(images.shape[-2:]) > 2 * self.size:  # the crop does not filter, so large images would alias
             images = plain(images, 2 * self.size)
-        count, _, height, width = images.shape
-        parameters, order = self.draw(count, height, width)
+        return images
+
+    def _apply(self, images, parameters, order):
         parameters = parameters.to(images.device, non_blocking=True)  # the call's one transfer; nothing waits for the device
         boxes, flips, keep_colour = parameters[:, :4], parameters[:, 4], parameters[:, 5]
         factors = parameters[:, 6:]
@@ -67,13 +85,16 @@ class Augment(nn.Module):
             (count, 9) float32: left, top, width and height of the crop, 1 for a flip, 0 for grayscale and else 1, and
             the factors of brightness, contrast and saturation; and the order of these three as indices of ``JITTER``.
         """
-        uniform = torch.rand(count, 2 * TRIES + 7)
+        parameters = self._convert(torch.rand(count, NUMBERS), height, width)
+        return parameters, torch.randperm(len(JITTER)).tolist()
+
+    def _convert(self, uniform, height, width):
         boxes = crop_boxes(uniform[:, 5:], height, width, self.scale, self.ratio)
         flips = (uniform[:, :1] < self.flip).float()
         keep_colour = (uniform[:, 1:2] >= self.grayscale).float()
         low, high = max(0.0, 1 - self.jitter), 1 + self.jitter
         factors = low + (high - low) * uniform[:, 2:5]
-        return torch.cat([boxes, flips, keep_colour, factors], 1), torch.randperm(len(JITTER)).tolist()
+        return torch.cat([boxes, flips, keep_colour, factors], 1)
 
 
 def crop_boxes(uniform: Tensor, height: int, width: int, scale, ratio) -> Tensor:

@@ -1,4 +1,4 @@
-"""Run the command line: ``pgjr fetch | extract | cluster | verify``.
+"""Run the command line: ``pgjr fetch | extract | cluster | search | undo | verify``.
 
 It is built on argparse, which is in the standard library, starts fast, and is enough for a few commands.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from pgjr_lib import __version__
 from pgjr_lib.data.sets import SPLITS
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.options import HEAD_TRAINING
+from pgjr_lib.options import HEAD_TRAINING, HEADS, METHODS
 from pgjr_lib.priors.config import FeatureConfig, manifest_name
 
 
@@ -95,12 +95,20 @@ def build_parser() -> CommandParser:
     )
     sub.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be read")
 
-    sub = add("cluster", _cluster, "cluster a folder of images and write a table, the features and a page")
+    sub = add("cluster", _cluster, "cluster a folder of images and write tables and a page; the next run goes on from this one")
     sub.add_argument("folder", type=user_path, help="the images; folders in it are searched too")
     sub.add_argument("-k", type=integer(2), metavar="N", help="number of clusters (default: a guess)")
-    sub.add_argument("--prior", default=defaults["prior"], help=prior_help)
+    sub.add_argument("--method", choices=METHODS, default="kmeans", help="how to cluster; hdbscan needs no k (default: %(default)s)")
+    sub.add_argument("--prior", help=f"{priors} (default: imagenet-labels where it is installed, else class-name)")
+    sub.add_argument(
+        "--head", choices=HEADS, help="cluster the prior's features as they are, or through a trained head (default: kmeans)"
+    )
     sub.add_argument(
         "--labels", action="store_true", help="the first level of folders are classes: add scores to the page"
+    )
+    sub.add_argument(
+        "--views", type=integer(0), metavar="N",
+        help="augmented views of each image, for the head's training (default: as time allows)",
     )
     sub.add_argument(
         "--epochs", type=integer(1), default=HEAD_TRAINING.epochs, metavar="N",
@@ -112,10 +120,28 @@ def build_parser() -> CommandParser:
     sub.add_argument(
         "--seed", type=integer(0), default=0, metavar="N", help="seed of training and k-means (default: 0)"
     )
+    sub.add_argument("--words", type=user_path, metavar="FILE", help="words to suggest names from, one a line (needs CLIP)")
+    changes = sub.add_mutually_exclusive_group()
+    changes.add_argument("--edits", type=user_path, metavar="FILE", help="take up the changes that the page's download button saved")
+    changes.add_argument("--forget-edits", action="store_true", help="drop all changes that were taken up")
+    sub.add_argument("--fresh", action="store_true", help="start anew: train again and number the clusters anew; features are kept")
+    sort = sub.add_mutually_exclusive_group()
+    for mode, what in {"copy": "copy the images", "link": "make links to the images", "move": "move the images"}.items():
+        sort.add_argument(f"--{mode}-to", type=user_path, metavar="DIR", help=f"{what} into DIR, a folder for each cluster")
     sub.add_argument(
         "--out", type=user_path, metavar="FOLDER",
         help="the folder to write (default: <name of the images' folder>-clusters in the current folder)",
     )  # fmt: skip
+
+    sub = add("search", _search, "find photographs that resemble a file, or fit a text where the prior is CLIP")
+    sub.add_argument("out", type=existing_path, metavar="CLUSTERS", help="the folder that pgjr cluster wrote")
+    query = sub.add_mutually_exclusive_group(required=True)
+    query.add_argument("--like", type=user_path, metavar="FILE", help="an example, any image file")
+    query.add_argument("--text", metavar="TEXT", help="words")
+    sub.add_argument("-n", type=integer(1), default=20, metavar="N", help="files to list (default: %(default)s)")
+
+    sub = add("undo", _undo, "put back what pgjr cluster copied, linked or moved")
+    sub.add_argument("manifest", type=user_path, help="the file pgjr-sort-NNN.json in the folder that was sorted into")
 
     sub = add("verify", _verify, "check files that pgjr wrote against their checksums, or this installation with --clip")
     sub.add_argument(
@@ -214,12 +240,40 @@ def _extract(options) -> None:
 
 
 def _cluster(options) -> None:
-    from pgjr_lib.photos.cluster import cluster_folder
+    from pgjr_lib.photos.cluster import ClusterOptions, cluster_folder
 
     out = options.out or Path(f"{Path(os.path.abspath(options.folder)).name or 'all'}-clusters")
-    page = cluster_folder(options.folder, options.k, out, prior=options.prior, epochs=options.epochs,
-                          seed=options.seed, labelled=options.labels, negatives=options.negatives)  # fmt: skip
-    print(f"wrote {page}{'' if options.k else '; the number of clusters is a guess, choose another with -k'}")
+    goals = {mode: goal for mode in ("copy", "link", "move") if (goal := getattr(options, f"{mode}_to")) is not None}
+    mode, goal = next(iter(goals.items()), ("copy", None))
+    page = cluster_folder(options.folder, out, ClusterOptions(
+        k=options.k, prior=options.prior, method=options.method, head=options.head, epochs=options.epochs, views=options.views,
+        seed=options.seed, labelled=options.labels, negatives=options.negatives, words=options.words, edits=options.edits,
+        forget_edits=options.forget_edits, fresh=options.fresh, sort_to=goal, sort_mode=mode,
+    ))  # fmt: skip
+    guessed = options.k is None and options.method == "kmeans"
+    print(f"wrote {page}{'; the number of clusters is a guess, choose another with -k' if guessed else ''}")
+
+
+def _search(options) -> None:
+    from pgjr_lib.photos.search import search
+
+    for file, cosine in search(options.out, like=options.like, text=options.text, count=options.n):
+        print(f"{cosine:6.3f}  {printable(file)}")
+
+
+def _undo(options) -> None:
+    from pgjr_lib.photos.sort_files import report_left, undo
+
+    report = undo(options.manifest)
+    report_left(report.left)
+    if report.left:
+        raise PGJRError(f"{len(report.left):,} files stay where they are: move them, and give the same command again.")
+    print(f"put back {report.done:,} files; {options.manifest} is removed")
+
+
+def printable(text: str) -> str:
+    """Return a file's name without characters that would move a terminal's cursor or end the line."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _verify(options) -> None:
@@ -254,13 +308,18 @@ def verify_file(path: Path) -> None:
     Raises:
         PGJRError: it is damaged or incomplete, or nothing that pgjr writes.
     """
-    from pgjr_lib.photos.output import CACHE, FEATURES
+    from pgjr_lib.photos.output import CACHE, FEATURES, HEAD, LAST_RUN
+    from pgjr_lib.photos.store import check_store
     from pgjr_lib.storage import load_tensors
 
     try:
         if path.is_dir() and (path / FEATURES).is_file():  # the output of `pgjr cluster`
-            load_tensors(path / FEATURES)
-            path = path / CACHE
+            for name in (FEATURES, LAST_RUN, HEAD):
+                if name != HEAD or (path / name).exists():  # k-means on the prior's features has no head
+                    load_tensors(path / name)
+            if not check_store(path / CACHE):
+                raise PGJRError(f"{path} lacks its features: run `pgjr cluster` again.")
+            return
         if path.is_dir():
             manifests = sorted(path.glob(manifest_name("*")), key=lambda m: (len(m.name), m.name))
             if not manifests:

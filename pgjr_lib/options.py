@@ -19,8 +19,11 @@ Map = Literal["spatial", "embedding"]  # the map that the head's jigsaw works on
 Branch = Literal["none", "supplement", "replace"]  # how the jigsaw branch joins the embedding (models.PGJR)
 Schedule = Literal["steps", "constant"]  # the learning rate through training (training.learning_rate)
 Precision = Literal["fp32", "bf16", "half"]  # arithmetic of the forward pass in training (training.fit)
+HeadName = Literal["kmeans", "linear", "pgjr"]  # what `pgjr cluster` clusters (photos.heads)
+Method = Literal["kmeans", "hdbscan"]  # how it clusters (photos.grouping)
 
 MODES, COMBINE, PAD = get_args(Mode), get_args(Combine), get_args(Pad)
+HEADS, METHODS = get_args(HeadName), get_args(Method)
 JIGSAWS, PLACES, MAPS, BRANCHES = get_args(Jigsaw), get_args(Place), get_args(Map), get_args(Branch)
 
 

@@ -230,6 +230,25 @@ class Head:
     history: list[dict]
 
 
+def build_head(source: FeatureSource, head: HeadOptions, seed: int) -> PGJR:
+    """Build pGJR's untrained head for features of this shape, on the CPU. Its start depends on ``seed`` alone.
+
+    Raises:
+        PGJRError: an unknown option, or a map that is too small for blocks of n * g pixels.
+    """
+    shape = tuple(source.maps.shape[1:]) if head.map == "spatial" else EMBEDDING_MAP
+    jigsaw = None
+    if head.branch != "none":
+        settings = {name: getattr(head, name) for name in ("n", "g", "mode", "combine", "per_channel")}
+        try:
+            jigsaw = build_jigsaw(head.jigsaw, seed, shape[0], shape[1:], **settings)
+        except ValueError as error:
+            raise PGJRError(f"n={head.n}, g={head.g}: {error}") from None
+    mean, std = source.embeddings.mean(0), source.embeddings.std(0).clamp_min(1e-6)
+    torch.manual_seed(seed)
+    return PGJR(len(mean), shape, jigsaw, head.map, head.branch, head.dim, mean, std)
+
+
 def train_head(
     source: FeatureSource,
     head: HeadOptions,
@@ -256,17 +275,7 @@ def train_head(
     Raises:
         PGJRError: as :func:`fit`, an unknown option, or a map that is too small for blocks of n * g pixels.
     """
-    shape = tuple(source.maps.shape[1:]) if head.map == "spatial" else EMBEDDING_MAP
-    jigsaw = None
-    if head.branch != "none":
-        settings = {name: getattr(head, name) for name in ("n", "g", "mode", "combine", "per_channel")}
-        try:
-            jigsaw = build_jigsaw(head.jigsaw, options.seed, shape[0], shape[1:], **settings)
-        except ValueError as error:
-            raise PGJRError(f"n={head.n}, g={head.g}: {error}") from None
-    mean, std = source.embeddings.mean(0), source.embeddings.std(0).clamp_min(1e-6)
-    torch.manual_seed(options.seed)
-    model = PGJR(len(mean), shape, jigsaw, head.map, head.branch, head.dim, mean, std).to(device)
+    model = build_head(source, head, options.seed).to(device)
     source = source.to(device)
     calibrate(model, source)
     bank = MemoryBank(len(source), head.dim, head.bank_momentum).to(device)

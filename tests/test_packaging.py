@@ -74,7 +74,7 @@ def test_everything_imported_is_declared():
     modules = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "open_clip": "open-clip-torch"}
     # packages that others bring: papermill brings nbformat and traitlets
     brought = {"nbformat": "papermill", "traitlets": "papermill", "IPython": "ipykernel", "markupsafe": "jinja2"}
-    core, book, dev = requirements("fast"), requirements("book"), requirements("dev")
+    core, book, dev = requirements("fast", "heic"), requirements("book"), requirements("dev")
     needs_dev = {"pdf.py": "playwright", "crate.py": "rocrate"}  # which say so where the extra is missing
     own = {"pgjr_lib", "pgjr_book", "tools"}
     for folder, known in (("pgjr_lib", core), ("tools", core), ("pgjr_book", book)):
@@ -88,7 +88,7 @@ def test_everything_imported_is_declared():
 def test_the_command_and_the_weights_are_packaged():
     assert PROJECT["scripts"] == {"pgjr": "pgjr_lib.cli:main"}
     (commands,) = [action.choices for action in build_parser()._actions if isinstance(action.choices, dict)]
-    assert set(commands) == {"fetch", "extract", "cluster", "verify"}  # what a user without a clone can use
+    assert set(commands) == {"fetch", "extract", "cluster", "search", "undo", "verify"}  # what a user without a clone can use
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = settings["package-data"]["pgjr_lib"]
     packaged = {path for pattern in patterns for path in (ROOT / "pgjr_lib").glob(pattern)}

@@ -85,7 +85,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel):
     folders = {name.split("/")[0] for name in names}
     assert {name for name in folders if not name.endswith(".dist-info")} == {"pgjr_lib"} and len(folders) == 2
     packed = {name for name in names if name.startswith("pgjr_lib/")}
-    assert "pgjr_lib/photos/page.html" in packed and "pgjr_lib/weights/class-name-prior.safetensors" in packed
+    assert "pgjr_lib/photos/template/page.html" in packed and "pgjr_lib/weights/class-name-prior.safetensors" in packed
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pgjr_lib").rglob("*") if path.is_file()}
     assert packed == {name for name in sources if "__pycache__" not in name}
 
@@ -103,6 +103,7 @@ def test_every_installed_command_works_outside_a_clone(pgjr, photos, tmp_path):
     assert "features of 12 images" in pgjr(
         "extract", "--dataset", f"images:{photos}", "--views", "1", "--out", features
     )
-    assert f"wrote {clusters / 'index.html'}" in pgjr("cluster", photos, "-k", "3", "--epochs", "2", "--out", clusters)
+    command = ["cluster", photos, "-k", "3", "--head", "pgjr", "--epochs", "2", "--out", clusters]
+    assert f"wrote {clusters / 'index.html'}" in pgjr(*command)
     assert pgjr("verify", features, clusters) == f"{features}: whole\n{clusters}: whole\n"
     assert len((clusters / "clusters.csv").read_text().splitlines()) == 13

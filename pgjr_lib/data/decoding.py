@@ -7,6 +7,7 @@ import io
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,21 +38,62 @@ def decode(path: Path, size: int | None) -> Decoded:
     """
     try:
         data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            coding = image.format
-            if size is not None and min(image.size) > 4 * size:  # decoding a large JPEG at a fraction saves time
-                image.draft("RGB", (2 * size, 2 * size))
-            pixels = _fit(_to_rgb(ImageOps.exif_transpose(image)), size)
+        opened = open_image(data, size)
+        pixels = square(opened.image, size)
     except Exception as error:  # Pillow raises many types on damaged files
-        message = re.sub(r" <_io\.BytesIO object at \w+>", "", f"{type(error).__name__}: {error}")
-        return Decoded(None, error=message.replace(str(path), "the file"))
-    lossy = "jpeg" if coding == "JPEG" else "webp" if coding == "WEBP" and b"VP8 " in data[:64] else ""
+        return Decoded(None, error=explain(error).replace(str(path), "the file"))
+    lossy = "jpeg" if opened.coding == "JPEG" else "webp" if opened.coding == "WEBP" and b"VP8 " in data[:64] else ""
     return Decoded(pixels, lossy)
+
+
+class Opened(NamedTuple):
+    """An image in 8-bit RGB, perhaps reduced, with the format and the size in pixels that its file has when upright."""
+
+    image: Image.Image
+    coding: str
+    width: int
+    height: int
+
+
+def open_image(data: bytes, size: int | None) -> Opened:
+    """Open the bytes of an image file, turned as its EXIF data say.
+
+    Args:
+        data: the file's content.
+        size: side in pixels of the square that will be cut from it; a large JPEG is decoded at a fraction of its size.
+
+    Raises:
+        Exception: of many types, for a file that Pillow cannot read.
+    """
+    register_heif()
+    with Image.open(io.BytesIO(data)) as image:
+        coding, width, height = image.format, *image.size
+        if image.getexif().get(0x0112, 1) >= 5:  # turned by a quarter
+            width, height = height, width
+        if size is not None and min(image.size) > 4 * size:  # decoding a large JPEG at a fraction saves time
+            image.draft("RGB", (2 * size, 2 * size))
+        return Opened(_to_rgb(ImageOps.exif_transpose(image)), coding, width, height)
+
+
+def explain(error: Exception) -> str:
+    """Return an error of Pillow as text, without the addresses in memory that it may name."""
+    return re.sub(r" <_io\.BytesIO object at \w+>", "", f"{type(error).__name__}: {error}")
+
+
+@cache
+def register_heif() -> bool:
+    """Let Pillow read HEIC files where pillow-heif (the extra ``heic``) is installed; say whether it is."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     """Resize (3, H, W) uint8 to (3, size, size) as :func:`decode` does."""
-    return _fit(Image.fromarray(pixels.transpose(1, 2, 0)), size)
+    return square(Image.fromarray(pixels.transpose(1, 2, 0)), size)
 
 
 def thumbnails(paths, size: int) -> list[bytes]:
@@ -81,8 +123,12 @@ def _to_rgb(image):
     return image.convert("RGB")
 
 
-def _fit(image, size):
-    """Crop the centre square and scale it to ``size`` pixels (bicubic); keep the image if ``size`` is None."""
+def square(image: Image.Image, size: int | None) -> np.ndarray:
+    """Return an RGB image's centre square, scaled to ``size`` pixels (bicubic), or all of it if ``size`` is None.
+
+    Returns:
+        (3, H, W) uint8.
+    """
     if size is not None and image.size != (size, size):
         side = min(image.size)
         left, top = ((length - side) / 2 for length in image.size)

@@ -2,12 +2,24 @@
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from pgjr_lib.data.sets import SETS, SUPERCLASS_OF
 from pgjr_lib.errors import PGJRError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+
+HEIF_SUFFIXES = frozenset({".heic", ".heif"})  # read where pillow-heif is installed
+RAW_SUFFIXES = frozenset(  # cameras' own formats, which are not read
+    {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef",
+     ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+)  # fmt: skip
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Return the suffixes of image files that can be read on this machine, in lower case."""
+    return SUFFIXES | HEIF_SUFFIXES if find_spec("pillow_heif") else SUFFIXES
 
 
 def list_images(base) -> tuple[list[Path], list[Path]]:
@@ -37,9 +49,10 @@ def list_images(base) -> tuple[list[Path], list[Path]]:
         # sorted, because the first of several links to a folder gives its images their paths
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         files += [Path(folder, name) for name in names if not name.startswith(".")]
-    images = sorted(path for path in files if path.suffix.lower() in SUFFIXES and path.is_file() and _is_text(path))
+    suffixes = readable_suffixes()
+    images = sorted(path for path in files if path.suffix.lower() in suffixes and path.is_file() and _is_text(path))
     if not images:
-        raise PGJRError(f"{base} holds no images: put {', '.join(sorted(SUFFIXES))} files into it.")
+        raise PGJRError(f"{base} holds no images: put {', '.join(sorted(suffixes))} files into it.")
     return images, sorted(set(files) - set(images))
 
 

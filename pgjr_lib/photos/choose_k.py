@@ -10,10 +10,11 @@ from pgjr_lib import evaluation
 
 CANDIDATES = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)  # numbers of clusters that are tried
 SEEDS = 3  # runs of k-means whose agreement is the stability
+MANY = 5000  # points that k-means is tried on, at most
 SAMPLE = 2000  # points that a silhouette is computed on, at most
 
 
-def guess_k(points: np.ndarray, seed: int = 0) -> list[dict]:
+def guess_k(points: np.ndarray, seed: int = 0, candidates: tuple[int, ...] = CANDIDATES) -> list[dict]:
     """Rate every candidate number of clusters by silhouette and stability.
 
     The silhouette (Rousseeuw, 1987) depends on k even where there are no clusters, and is often highest for two. So
@@ -23,6 +24,7 @@ def guess_k(points: np.ndarray, seed: int = 0) -> list[dict]:
     Args:
         points: (N, d) features.
         seed: seed of k-means, of the cloud and of the sample.
+        candidates: the numbers that are tried.
 
     Returns:
         One dict for each candidate below the number of distinct points: ``k``, ``silhouette`` and ``one_cloud`` in
@@ -30,12 +32,14 @@ def guess_k(points: np.ndarray, seed: int = 0) -> list[dict]:
     """
     points = evaluation.normalise(points)
     draw = np.random.default_rng(seed)
+    if len(points) > MANY:  # a number that stands out does so among fewer points, too
+        points = points[np.sort(draw.permutation(len(points))[:MANY])]
     sample = draw.permutation(len(points))[:SAMPLE]
     covariance = np.cov(points.T.astype(float))
     cloud = draw.multivariate_normal(points.mean(0), covariance, len(points), check_valid="ignore", method="eigh")
     cloud = evaluation.normalise(cloud)  # as many as there are points, because k-means fits fewer points more closely
     distinct, rows = len(np.unique(points, axis=0)), []
-    for k in (k for k in CANDIDATES if k < distinct):
+    for k in (k for k in candidates if k < distinct):
         runs = [_kmeans(points, k, (seed + i) % 2**32) for i in range(SEEDS)]
         agreement = [adjusted_rand_score(runs[a], runs[b]) for a in range(SEEDS) for b in range(a)]
         cloud_labels = _kmeans(cloud, k, seed)

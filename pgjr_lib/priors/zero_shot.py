@@ -54,7 +54,7 @@ def accuracy(name: str, dataset: str, *, device: str | None = None, encode_texts
     if not names_hub_weights(name):
         raise PGJRError(f"{name} has no text tower that can be checked: give an open_clip model, as <model>/<tag>.")
     images, device = data.load(dataset, "test"), device or default_device()
-    texts = text_features(images.class_names, TEMPLATES[dataset], encode_texts or _text_tower(name, device))
+    texts = text_features(images.class_names, TEMPLATES[dataset], encode_texts or text_tower(name, device))
     prior, found = load_prior(name, device), []
     for rows in progress(torch.arange(len(images.labels)).split(256), f"zero-shot on {dataset}", "batch"):
         batch = plain(torch.from_numpy(images.images[rows]), prior.image_size)
@@ -74,8 +74,16 @@ def classify(embeddings: Tensor, texts: Tensor) -> Tensor:
     return (torch.nn.functional.normalize(embeddings.float(), dim=-1) @ texts.T).argmax(1)
 
 
-def _text_tower(name: str, device: str) -> Callable[[list[str]], Tensor]:
-    """Return the function that encodes sentences with the model's own text tower."""
+def text_tower(name: str, device: str) -> Callable[[list[str]], Tensor]:
+    """Return the function that encodes sentences with the model's own text tower: T of them to (T, D).
+
+    Args:
+        name: ``<open_clip model>/<tag>``.
+        device: where to encode.
+
+    Raises:
+        PGJRError: as :func:`pgjr_lib.priors.fetch.fetch`.
+    """
     import open_clip
 
     spec = fetch(name)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pgjr_lib.cli import main
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.photos.cluster import cluster_folder
+from pgjr_lib.photos.cluster import ClusterOptions, cluster_folder
 from pgjr_lib.priors.names import BUNDLED
 
 
@@ -75,7 +75,7 @@ def test_verify_recognises_files_by_their_content(photos, tmp_path, capsys):
 @pytest.mark.parametrize("k", [1, 25])
 def test_cluster_refuses_a_k_that_cannot_be(photos, tmp_path, capsys, k):
     with pytest.raises(PGJRError, match=f"k={k} clusters were asked for 24 images: choose k from 2 to 24"):
-        cluster_folder(photos, k, tmp_path / "out")
+        cluster_folder(photos, tmp_path / "out", ClusterOptions(k=k))
     assert main(["cluster", str(photos), "-k", str(k), "--out", str(tmp_path / "out")]) == 2
     assert ("argument -k: 1 is too small" if k == 1 else "k=25 clusters were asked for 24 images") in last_error(capsys)
     assert not (tmp_path / "out").exists()

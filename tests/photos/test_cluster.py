@@ -16,7 +16,7 @@ from pgjr_lib.cli import main
 from pgjr_lib.data.decoding import decode
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.photos import cluster as clustering
-from pgjr_lib.photos import page
+from pgjr_lib.photos import heads
 from pgjr_lib.photos.choose_k import guess_k, worth
 from pgjr_lib.photos.output import OutputFolder
 from pgjr_lib.storage import load_tensors
@@ -28,24 +28,14 @@ def page_data(out):
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1]), text
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """Make three kinds of images in nested folders without meaning, and files that are not images."""
-    rng = np.random.default_rng(0)
-    for i in range(36):
-        kind, folder = i % 3, tmp_path / "photos" / f"roll {i % 2}" / "deep"
-        folder.mkdir(parents=True, exist_ok=True)
-        base = np.zeros((40, 50, 3)) + [(220, 40, 40), (40, 200, 60), (30, 60, 220)][kind]
-        base[:, ::8] = 255 * (kind == 1)
-        pixels = (base + 15 * rng.standard_normal(base.shape)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i:02d}-{kind}.png")
-    (tmp_path / "photos" / "clip.mp4").write_bytes(b"film")
-    (tmp_path / "photos" / "roll 0" / "x.heic").write_bytes(b"heic")
-    return tmp_path / "photos"
+def sizes(data):
+    """Return the number of images in each cluster of a page."""
+    return np.bincount([row[1] for row in data["images"]]).tolist()
 
 
 def run(photos, out, *more):
-    return main(["cluster", str(photos), "--epochs", "2", "--out", str(out), *more])
+    small = ["--prior", "class-name", "--head", "linear", "--views", "1", "--epochs", "2"]
+    return main(["cluster", str(photos), *small, "--out", str(out), *more])
 
 
 def test_nested_folders_are_clustered_without_labels_and_skipped_files_are_listed(photos, tmp_path, capsys):
@@ -53,12 +43,12 @@ def test_nested_folders_are_clustered_without_labels_and_skipped_files_are_liste
     assert "Skipped files that are not images of a readable format (2): clip.mp4, roll 0/x.heic." in (
         err := capsys.readouterr().err
     )
-    assert "Convert HEIC images" in err and "training the head" in err
+    assert "lets pgjr read HEIC images; or convert them to JPEG" in err and "training the head" in err
     rows = list(csv.DictReader((tmp_path / "out" / "clusters.csv").open()))
     kinds = {row["cluster"]: {name["file"][-5] for name in rows if name["cluster"] == row["cluster"]} for row in rows}
     assert len(rows) == 36 and sorted(map(len, kinds.values())) == [1, 1, 1]  # three colours, three clusters
     data, text = page_data(tmp_path / "out")
-    assert data["sizes"] == [12, 12, 12] and data["about"]["skipped"] == ["clip.mp4", "roll 0/x.heic"]
+    assert sizes(data) == [12, 12, 12] and data["about"]["skipped"] == ["clip.mp4", "roll 0/x.heic"]
     assert {row[0] for row in data["images"]} == {row["file"] for row in rows}
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)  # the page needs no other file
     tensors, _ = load_tensors(tmp_path / "out" / "features.safetensors")
@@ -71,7 +61,7 @@ def test_without_k_the_number_is_guessed_and_called_a_guess(photos, tmp_path, ca
     data, _ = page_data(tmp_path / "out")
     assert [row["k"] for row in data["about"]["guess"]][:3] == [2, 3, 4]
     best = max(data["about"]["guess"], key=lambda row: (row["silhouette"] - row["one_cloud"]) * row["stability"])
-    assert best["k"] == len(data["sizes"]) == 3
+    assert best["k"] == len(data["clusters"]) == 3
 
 
 def test_a_file_name_is_never_markup(photos, tmp_path):
@@ -110,7 +100,7 @@ def trained_epochs(monkeypatch, stop_at=None) -> list[int]:
         return train_head(*arguments, on_epoch=watch, **named)
 
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)  # after every epoch
-    monkeypatch.setattr(clustering, "train_head", watched)
+    monkeypatch.setattr(heads, "train_head", watched)
     return epochs
 
 
@@ -158,7 +148,7 @@ def test_circular_links_and_names_that_are_not_text_are_no_obstacle(photos, tmp_
     (photos / "roll 1" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"from an old archive")
     assert run(photos, tmp_path / "out", "-k", "3") == 0
     data, _ = page_data(tmp_path / "out")
-    assert data["total"] == 36 and data["about"]["skipped"] == [
+    assert len(data["images"]) == 36 and data["about"]["skipped"] == [
         "clip.mp4",
         "gone.jpg",
         "roll 0/x.heic",
@@ -191,29 +181,20 @@ def test_a_folder_with_unreadable_classes_keeps_its_names_in_place(photos, tmp_p
     assert scores["classes"] == ["roll 2", "roll 3"] and len(scores["confusion"]) == 2
 
 
-def test_a_page_of_many_images_shows_the_ends_of_every_cluster(monkeypatch):
-    monkeypatch.setattr(page, "MAP_IMAGES", 120)
-    clusters, distance = np.repeat([0, 1, 2], [500, 5, 100]), np.random.default_rng(0).random(605)
-    shown = page.select(clusters, distance)
-    assert len(shown) == 120 and {500, 501, 502, 503, 504} <= set(shown)
-    members = np.flatnonzero(clusters == 0)
-    assert {members[distance[members].argmin()], members[distance[members].argmax()]} <= set(shown)
-
-
 def test_stopped_training_on_other_images_starts_again(photos, tmp_path, monkeypatch, capsys):
-    train_head = clustering.train_head
+    train_head = heads.train_head
 
     def stopped(*arguments, **named):
         train_head(*arguments, **named)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(clustering, "train_head", stopped)
+    monkeypatch.setattr(heads, "train_head", stopped)
     assert run(photos, tmp_path / "out", "-k", "3") == 130
-    monkeypatch.setattr(clustering, "train_head", train_head)
-    shutil.copy(photos / "roll 0" / "deep" / "00-0.png", photos / "one more.png")
+    monkeypatch.setattr(heads, "train_head", train_head)
+    Image.new("RGB", (40, 40), "orange").save(photos / "one more.png")
     assert run(photos, tmp_path / "out", "-k", "3") == 0
     assert "so training starts again" in capsys.readouterr().err
-    assert page_data(tmp_path / "out")[0]["total"] == 37
+    assert len(page_data(tmp_path / "out")[0]["images"]) == 37
 
 
 def test_copies_of_one_image_are_no_clusters(tmp_path, capsys):
@@ -272,11 +253,15 @@ def test_a_page_links_to_its_images_only_where_the_path_reveals_little(tmp_path)
     ("settings", "sentence"),
     [({"epochs": 0}, "epochs is 0, but"), ({"seed": -1}, "seed is -1, but"), ({"seed": 2**32}, "seed is 4294967296, but"),
      ({"k": 1}, "k=1 clusters were asked for 36 images: choose k from 2 to 36"),
+     ({"views": 9}, "views is 9: give a number from 0 to 8"),
+     ({"method": "guess"}, "There is no method 'guess': use kmeans or hdbscan"),
+     ({"method": "hdbscan"}, "HDBSCAN finds the number of clusters itself: leave out -k"),
+     ({"head": "big"}, "There is no head 'big': use kmeans, linear, pgjr"),
      ({"prior": "nosuch"}, "'nosuch' is no prior: use class-name")],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused_in_one_sentence(photos, tmp_path, settings, sentence):
     with pytest.raises(PGJRError, match=sentence):
-        clustering.cluster_folder(photos, settings.pop("k", 3), tmp_path / "out", **settings)
+        clustering.cluster_folder(photos, tmp_path / "out", clustering.ClusterOptions(**{"k": 3, **settings}))
 
 
 @pytest.mark.parametrize("k", [3, 6])

@@ -52,7 +52,7 @@ def test_the_text_tower_is_the_models_own(own_weights, vit):
     tokens = open_clip.get_tokenizer("ViT-B-32-quickgelu")(["a photo of a cat.", "a photo of the cat."])
     with torch.no_grad():
         theirs = torch.nn.functional.normalize(vit[1].encode_text(tokens), dim=-1).mean(0)
-    ours = text_features(["cat"], TEMPLATES["stl10"], zero_shot._text_tower(NAME, "cpu"))
+    ours = text_features(["cat"], TEMPLATES["stl10"], zero_shot.text_tower(NAME, "cpu"))
     torch.testing.assert_close(ours[0], theirs / theirs.norm(), atol=2e-3, rtol=0)  # the file is in half precision
 
 
@@ -74,7 +74,7 @@ def test_a_prior_without_a_text_tower_is_refused():
 
 def test_from_a_shell_one_line_a_check(own_weights, images, monkeypatch, capsys):
     encode = answering(load_prior(NAME))
-    monkeypatch.setattr(zero_shot, "_text_tower", lambda name, device: encode)
+    monkeypatch.setattr(zero_shot, "text_tower", lambda name, device: encode)
     monkeypatch.setitem(checks.PUBLISHED, NAME, {"cifar10": 99.0, "stl10": 97.13})
     assert main(["verify", "--clip"]) == 0
     lines = capsys.readouterr().out.splitlines()
