@@ -20,7 +20,7 @@ from pgjr_lib.priors.cache import FeatureSet, extract
 from pgjr_lib.priors.config import FeatureConfig
 from pgjr_lib.priors.supervision import refuse_seen
 from pgjr_lib.progress import progress
-from pgjr_lib.storage import load_tensors
+from pgjr_lib.storage import exclusive, load_tensors
 from pgjr_lib.training import FeatureSource, embed, train_head
 
 NAMED = 10  # file names in one message on the terminal; the page lists all
@@ -61,7 +61,14 @@ def cluster_folder(
         raise PGJRError(f"{folder} is not a folder: give the path of a folder that holds images.")
     images, others = data.list_images(folder)
     _check_k(k, len(images), "images")
-    output, device = OutputFolder(out, folder), default_device()
+    output = OutputFolder(out, folder)
+    with exclusive(out / ".lock", f"{out}"):
+        return _fill(output, folder, k, images, others, prior, epochs, seed, labelled, negatives)
+
+
+def _fill(output: OutputFolder, folder: Path, k, images, others, prior, epochs, seed, labelled, negatives) -> Path:
+    """Cluster the images into a folder that no other process writes to, as :func:`cluster_folder`."""
+    device = default_device()
     skipped = [_text(path.relative_to(folder)) for path in others if not output.holds(path)]
     _report("Skipped files that are not images of a readable format", skipped)
     if any(name.lower().endswith((".heic", ".heif")) for name in skipped):

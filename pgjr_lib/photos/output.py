@@ -72,7 +72,7 @@ class OutputFolder:
         text = io.StringIO()
         table = csv.writer(text)  # the default line ends make it quote file names that hold one
         table.writerow(["file", "cluster", "distance"])
-        table.writerows(zip(files, clusters.tolist(), (f"{d:.4f}" for d in distance), strict=True))
+        table.writerows(zip(map(_cell, files), clusters.tolist(), (f"{d:.4f}" for d in distance), strict=True))
         tensors = {"features": torch.from_numpy(points), "clusters": torch.from_numpy(clusters)}
         save_tensors(self.path / FEATURES, tensors)
         atomic_write(self.path / TABLE, text.getvalue())
@@ -81,3 +81,8 @@ class OutputFolder:
         """Write the page. It is the last result, so the checkpoint is no longer needed."""
         atomic_write(self.page, page)
         self.checkpoint.unlink(missing_ok=True)
+
+
+def _cell(file: str) -> str:
+    """Return a path as a cell of a table: one that a spreadsheet would run as a formula begins with ./ then."""
+    return f"./{file}" if file.startswith(("=", "+", "-", "@", "\t", "\r")) else file
