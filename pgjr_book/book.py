@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from pgjr_book.address import launch_links, with_address
+from pgjr_book.execution import read_executed
 from pgjr_book.make import build_root, profile_records
 from pgjr_book.manifest import home
 from pgjr_book.pdf import NAME, print_book
@@ -22,7 +23,7 @@ from pgjr_book.show.status import status_table
 from pgjr_book.toc import toc_notebooks
 from pgjr_book.vectors import move_vectors
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.storage import atomic_write, write_json
+from pgjr_lib.storage import atomic_write, exclusive, write_json
 
 STAGED = ("_config.yml", "_toc.yml", "book", "pgjr_lib", "experiments.yaml", "tests/test_theorems.py")
 STATUS_MARK = "<!-- status -->"  # the table replaces what follows it on the status page
@@ -39,7 +40,7 @@ def stage(profile: str, pdf: bool = False) -> Path:
     With ``pdf`` the front page links the PDF.
 
     Raises:
-        PGJRError: a notebook of the table of contents has not been executed.
+        PGJRError: a notebook of the table of contents has not been executed, or was changed since.
     """
     repository, root = home(), build_root(profile)
     source, links = root / "src", launch_links(repository)
@@ -55,7 +56,7 @@ def stage(profile: str, pdf: bool = False) -> Path:
         execution = root / "notebooks" / path.name
         if not execution.is_file():
             raise PGJRError(f"{execution} is missing: run make book PROFILE={profile}, which executes it.")
-        notebook = json.loads(execution.read_text())
+        notebook = read_executed(execution)
         executions[path.stem] = notebook["metadata"]["pgjr"]
         for cell in notebook["cells"]:  # papermill repeats the parameters, which a reader does not need twice
             if "injected-parameters" in cell["metadata"].get("tags", []):
@@ -108,6 +109,12 @@ def build(profile: str, pdf: bool = False) -> Path:
         PGJRError: the build failed; the sentence names the first warning and the log. Or what a PDF needs is missing.
     """
     root = build_root(profile)
+    with exclusive(root / ".book.lock", f"the book of profile {profile}"):
+        return _build(profile, root, pdf)
+
+
+def _build(profile: str, root: Path, pdf: bool) -> Path:
+    """Build as :func:`build` says, where no other process builds the same book."""
     source = stage(profile, pdf)
     shutil.rmtree(root / "_build", ignore_errors=True)
     pages = _render(source, root, "html")
@@ -129,14 +136,20 @@ def _render(source: Path, root: Path, builder: str) -> Path:
     """Render a staged book with a builder of Sphinx's and return the folder of its pages. Raises as :func:`build`."""
     pages = root / "_build" / builder
     shutil.rmtree(pages, ignore_errors=True)
-    call = "from jupyter_book.cli.main import main; main()"  # of this environment, whatever PATH says
+    # of this environment, whatever PATH says; it ends with this process, whose death closes its standard input
+    call = (
+        "import os, threading; threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start();"
+        "from jupyter_book.cli.main import main; main()"
+    )
     options = ["--path-output", str(root), "--builder", builder, "-n", "-W", "--keep-going"]
     command = [sys.executable, "-c", call, "build", str(source), *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    streams = {name: subprocess.PIPE for name in ("stdin", "stdout")}
+    with subprocess.Popen(command, **streams, stderr=subprocess.STDOUT, text=True) as done:
+        output = done.stdout.read()  # communicate() would close its standard input
     log = root / "book.log"
-    atomic_write(log, done.stdout)
+    atomic_write(log, output)
     if done.returncode or not (pages / "index.html").is_file():
-        warnings = [line.strip() for line in done.stdout.splitlines() if "WARNING" in line or "ERROR" in line]
+        warnings = [line.strip() for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
         first = warnings[0] if warnings else "no warning; see the log's end"
         raise PGJRError(f"The book did not build ({first}; {len(warnings)} warnings in all): see {log}.")
     return pages

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pgjr_book.provenance import checkout, cpu_name
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.storage import atomic_write
+from pgjr_lib.storage import SEAL, atomic_write, exclusive, naming, read_json, seal_of
 
 
 def notebook_parameters(notebook: Path) -> dict:
@@ -34,12 +34,9 @@ def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
     """Run ``notebook`` into ``output``, atomically, and stamp its time, duration, device and commit.
 
     Raises:
-        PGJRError: an unknown parameter (papermill would only warn), or a cell that failed, with its error.
+        PGJRError: an unknown parameter (papermill would only warn), one that is no plain value, or a cell that failed,
+            with its error.
     """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
     notebook, output = Path(notebook), Path(output)
     known = notebook_parameters(notebook)
     for name in parameters:
@@ -47,10 +44,27 @@ def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
             raise PGJRError(f"{notebook} has no parameter {name!r}: {hint}")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    if wrong := [name for name, value in parameters.items() if not _is_plain(value)]:
+        raise PGJRError(f"The parameter {wrong[0]} of {notebook} is no text, number, list or mapping of these: give it as one.")
+    with exclusive(output.parent / f".{output.stem}.lock", f"{output.name}"):
+        draft = output.parent / f".{output.stem}.executing" / output.name
+        shutil.rmtree(draft.parent, ignore_errors=True)  # of a killed execution
+        draft.parent.mkdir(parents=True)
+        try:
+            with naming(output):
+                _execute(notebook, output, draft, parameters)
+        finally:
+            shutil.rmtree(draft.parent, ignore_errors=True)
+
+
+def _execute(notebook: Path, output: Path, draft: Path, parameters: dict) -> None:
+    """Run ``notebook`` into ``draft``, and write it with its stamp and seal to ``output``."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
     started, began = datetime.now(UTC), time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder, tempfile.TemporaryDirectory() as sockets:
-        draft = Path(folder) / output.name
+    with tempfile.TemporaryDirectory() as sockets:
         try:
             papermill.execute_notebook(
                 os.path.relpath(notebook),
@@ -81,7 +95,34 @@ def execute_notebook(notebook: Path, output: Path, parameters: dict) -> None:
         "device": _device(),
         **checkout(),
     }
+    executed["metadata"]["pgjr"][SEAL] = seal_of(executed)
     atomic_write(output, json.dumps(executed, indent=1) + "\n")
+
+
+def read_executed(path: Path) -> dict:
+    """Read a notebook that :func:`execute_notebook` wrote, and check its seal.
+
+    Returns:
+        The notebook, with its stamp in ``metadata.pgjr``.
+
+    Raises:
+        PGJRError: it is no such notebook, or was changed since.
+    """
+    notebook = read_json(path)
+    stamp = notebook["metadata"].get("pgjr") if isinstance(notebook.get("metadata"), dict) else None
+    seal = stamp.pop(SEAL, None) if isinstance(stamp, dict) else None
+    if seal is None or seal != seal_of(notebook):
+        raise PGJRError(f"{path} is not as its execution left it (changed or damaged): delete it, and make book executes it again.")
+    return notebook
+
+
+def _is_plain(value) -> bool:
+    """Say whether a parameter can be written as JSON; YAML also has dates, sets and bytes, and lists that hold themselves."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _device() -> str:

@@ -19,6 +19,7 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.config import FORMAT, FeatureConfig, manifest_name
 from pgjr_lib.priors.names import at_hand
 from pgjr_lib.priors.supervision import refuse_seen
+from pgjr_lib.storage import exclusive
 
 # seconds of a baseline on 8,000 embeddings of 1,280 numbers with one thread, for the plan; the scoring is left out, as everywhere
 BASELINE_SECONDS = {"joint": 0, "untrained": 1, "spherical": 30, "spectral": 50, "turtle": 210, "temi": 1250}
@@ -252,6 +253,8 @@ def cost(plan: Plan, card: str | None = None) -> Cost:
 def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = True) -> dict:
     """Compute a run, write its record below ``root`` and return it. A killed run resumes from its last epoch.
 
+    Where another process computes the same run, this one waits and reads its record.
+
     Args:
         config: the run.
         root: build/<profile>, or any folder.
@@ -262,15 +265,26 @@ def run(config: RunConfig, root: Path, device: str | None = None, alone: bool = 
         PGJRError: missing or damaged data, weights or features, a prior that saw the labels, or a loss that is no
             longer finite. Nothing is recorded then.
     """
-    from pgjr_book import train  # torch: reading records does without it
-    from pgjr_lib.devices import default_device
-    from pgjr_lib.priors import cache
+    from pgjr_lib.devices import default_device  # torch: reading records does without it
 
     device = device or default_device()
     if config.features():
         _fetch_prior(config.prior)
         refuse_seen(config.prior, config.dataset)
-    run_key, origin = records.key(config), provenance(device, config.hash())
+    run_key, path = records.key(config), records.record_path(config, root)
+    before = path.exists()
+    with exclusive(records.lock_path(run_key, root), f"run {run_key}"):
+        if path.exists() and not before:  # the process that had the lock made it
+            return records.read_record(path)
+        return _compute(config, run_key, root, device, alone)
+
+
+def _compute(config: RunConfig, run_key: str, root: Path, device: str, alone: bool) -> dict:
+    """Compute a run and write its record, as :func:`run` does where no other process works on it."""
+    from pgjr_book import train
+    from pgjr_lib.priors import cache
+
+    origin = provenance(device, config.hash())
     if (features := config.features()) is not None:
         inputs = cache.extract(features, records.feature_folder(features, root), device=device, alone=alone)
         refuse_seen(config.prior, config.dataset, inputs.class_names)
@@ -343,6 +357,7 @@ def run_missing(
         if not path.exists():
             run(config, root, device=device, alone=alone)
             count += 1
+        records.checkpoint_path(path.stem, root).unlink(missing_ok=True)  # of a run that was killed as it ended
     return count
 
 

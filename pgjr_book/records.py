@@ -17,9 +17,10 @@ from pgjr_lib import data
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.config import FORMAT, FeatureConfig, feature_key
 from pgjr_lib.priors.names import at_hand, prior_checksum
-from pgjr_lib.storage import read_json, write_json
+from pgjr_lib.storage import read_sealed, write_sealed
 
 PARTS = ("key", "config", "results_version", "history", "scores", "provenance", "data")  # what every reader relies on
+OTHERS = ("feature_format", "timings", "kmeans", "landscape", "exemplars", "snapshots", "jigsaw", "weights", "peak_memory_mb")
 
 
 def key(run: RunConfig) -> str:
@@ -51,6 +52,11 @@ def checkpoint_path(run_key: str, root: Path) -> Path:
     return root / "checkpoints" / f"{run_key}.safetensors"
 
 
+def lock_path(run_key: str, root: Path) -> Path:
+    """Return the file below ``root`` that is locked while a process computes the run."""
+    return root / "locks" / f"{run_key}.lock"
+
+
 def data_digest(run: RunConfig | FeatureConfig) -> str:
     """Return the checksum of a run's data. Raises PGJRError where the data is not here."""
     whole = _whole_checksum(run.dataset, run.split, os.environ.get("PGJR_DATA"))
@@ -73,17 +79,17 @@ def _prior_digest(prior: str, _weights_root: str | None) -> str:
 
 
 def write_record(record: dict, path: Path) -> None:
-    """Write a record, atomically."""
-    write_json(path, record)
+    """Write a record with its seal, atomically."""
+    write_sealed(path, record)
 
 
 def read_record(path: Path) -> dict:
     """Read a record and check that it has the parts that every reader relies on.
 
     Raises:
-        PGJRError: not JSON, or no record.
+        PGJRError: not JSON, no record, or one that was changed after it was written.
     """
-    record = read_json(path)
+    record = read_sealed(path, (*PARTS, *OTHERS))
     missing = [part for part in PARTS if part not in record]
     if not missing:
         provenance = record["provenance"] if isinstance(record["provenance"], dict) else {}

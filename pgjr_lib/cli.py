@@ -334,10 +334,10 @@ def _verify_part(path: Path) -> None:
     """Check a feature folder by its manifest, or a file of tensors with its note or sidecar, given either of the two."""
     from pgjr_lib.priors.cache import load
     from pgjr_lib.priors.names import prior_checksum
-    from pgjr_lib.storage import load_tensors, read_json
+    from pgjr_lib.storage import load_tensors, read_sealed
 
     beside = path.with_suffix(".json")
-    description = read_json(beside) if path == beside or beside.is_file() else {}
+    description = read_sealed(beside) if path == beside or beside.is_file() else {}
     suffix = ".pt" if path.with_suffix(".pt").is_file() else ".safetensors"
     tensors = path.with_suffix(suffix) if path == beside else path
     if "architecture" in description:  # of a prior

@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, islice
@@ -108,8 +109,18 @@ def _pooled_starts(points: np.ndarray, k: int, generators: list, workers: int) -
     saved = seconds * (len(rest) - len(rest) / workers)
     if saved <= POOL_SECONDS:
         return None
-    pool = Parallel(n_jobs=workers, backend="loky", return_as="generator")
-    return chain([first], pool(delayed(_single_start)(points, k, generator) for generator in rest))
+    return chain([first], _pooled(points, k, rest, workers))
+
+
+def _pooled(points: np.ndarray, k: int, generators: list, workers: int) -> Iterator[Clustering]:
+    """Yield a start for each generator, from a pool; where one of its processes dies, this one does what is left."""
+    pool, done = Parallel(n_jobs=workers, backend="loky", return_as="generator"), 0
+    try:
+        for clustering in pool(delayed(_single_start)(points, k, copy.deepcopy(generator)) for generator in generators):
+            done += 1
+            yield clustering
+    except BrokenProcessPool:  # for want of memory, say; the starts are the same wherever they are computed
+        yield from (_single_start(points, k, generator) for generator in generators[done:])
 
 
 def _single_start(points: np.ndarray, k: int, generator: np.random.RandomState) -> Clustering:

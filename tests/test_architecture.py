@@ -69,7 +69,7 @@ def test_no_module_takes_part_in_a_circle():
 )  # fmt: skip
 def test_the_method_knows_tensors_and_arrays_only(name):
     allowed = {"torch", "numpy", "scipy", "sklearn", "threadpoolctl", "joblib", "timm"}
-    allowed |= {"collections", "copy", "dataclasses", "functools", "itertools", "time"}  # neither files nor printing
+    allowed |= {"collections", "concurrent", "copy", "dataclasses", "functools", "itertools", "time"}  # neither files nor printing
     own = {f"pgjr_lib.{module}" for module in ("options", "jigsaw", "controls", "evaluation", "kmeans", "kmeans_torch")}
     assert modules_used(f"pgjr_lib.{name}") <= own
     assert {imported.split(".")[0] for imported in imports(f"pgjr_lib.{name}")} <= allowed | {"pgjr_lib"}

@@ -249,6 +249,8 @@ def read_names(path, class_names) -> dict[str, list[str]]:
         lines = Path(path).read_text().splitlines()
     except FileNotFoundError:
         raise PGJRError(f"The file of class names {path} does not exist: give lines of id, tab, names.") from None
+    except ValueError:
+        raise PGJRError(f"The file of class names {path} is not UTF-8: give lines of id, tab, names.") from None
     table = {key: [n.strip() for n in rest.split(",")] for key, tab, rest in (x.partition("\t") for x in lines) if tab}
     if missing := [c for c in class_names if c not in table]:
         raise PGJRError(f"{path} has no names for class {missing[0]!r}: add a line of id, tab, names.")

@@ -6,13 +6,16 @@ the files that :mod:`pgjr_lib.data.readers` reads are unpacked, into a folder th
 """
 
 import hashlib
+import lzma
 import os
 import shutil
 import socket
+import struct
 import sys
 import tarfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +30,7 @@ from pgjr_lib.data.readers import BUILT_IN
 from pgjr_lib.data.sets import SETS
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.progress import progress
-from pgjr_lib.storage import read_json
+from pgjr_lib.storage import exclusive, naming, read_json
 
 BLOCK = 1 << 20  # bytes read at a time
 ATTEMPTS = 5  # at one address, before the next is tried
@@ -91,15 +94,20 @@ def fetch(name: str, root: Path, imagenet: Path | None = None) -> Path:
         return lay_out(name, root, imagenet)
     archive = _archive(name)
     folder = root / archive.layout
-    if available(name, "all", root):
+    packed, unpacked = root / archive.file, root / f".{archive.file}.unpacked"
+    if available(name, "all", root) and not unpacked.exists():
         return folder if folder.is_dir() else root / name
-    root.mkdir(parents=True, exist_ok=True)
-    free = _refuse_full(root, archive)
-    print(f"{archive.file}: {archive.size / 1e6:,.0f} MB, and {free / 1e9:,.1f} GB are free in {root}", file=sys.stderr)
-    packed = root / archive.file
-    _download(archive, packed)
-    _unpack(archive, packed, folder)
-    packed.unlink()
+    with exclusive(root / f".{archive.file}.lock", archive.file):
+        if available(name, "all", root):  # the process that had the lock brought it, or one was killed as it ended
+            unpacked.unlink(missing_ok=True)
+            return folder if folder.is_dir() else root / name
+        if unpacked.exists():
+            os.replace(unpacked, packed)
+        free = _refuse_full(root, archive)
+        print(f"{archive.file}: {archive.size / 1e6:,.0f} MB, and {free / 1e9:,.1f} GB are free in {root}", file=sys.stderr)
+        _download(archive, packed)
+        _unpack(archive, packed, folder, unpacked)
+        unpacked.unlink()
     return folder
 
 
@@ -223,7 +231,8 @@ def _append(address: str, archive: Archive, partial: Path) -> None:
             bar.update(have if resumed else 0)
             total = have if resumed else 0
             while total < archive.size and (block := _read(response)):
-                stream.write(block)
+                with naming(partial):
+                    stream.write(block)
                 total += len(block)
                 bar.update(len(block))
 
@@ -244,9 +253,12 @@ def _md5(path: Path) -> str:
 # ---- unpacking ----
 
 
-def _unpack(archive: Archive, packed: Path, folder: Path) -> None:
-    """Unpack the wanted files into ``folder``, which appears when all of them are written."""
-    work = folder.with_name(f".{folder.name}.unpacking")
+def _unpack(archive: Archive, packed: Path, folder: Path, unpacked: Path) -> None:
+    """Unpack the wanted files into ``folder``, which appears when all of them are written.
+
+    The archive is renamed to ``unpacked`` before that, so that it is not taken for one of the user's own after a kill.
+    """
+    work, left = folder.with_name(f".{folder.name}.unpacking"), archive.unpacked
     shutil.rmtree(work, ignore_errors=True)
     try:
         with _members(packed) as members:
@@ -254,14 +266,27 @@ def _unpack(archive: Archive, packed: Path, folder: Path) -> None:
                 if (inside := _wanted(name, archive, packed)) is not None:
                     target = work / inside
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    with read() as source, open(target, "wb") as stream:
-                        shutil.copyfileobj(source, stream, BLOCK)
+                    with read() as source, naming(target), open(target, "wb") as stream:
+                        while block := source.read(BLOCK):
+                            left -= len(block)
+                            if left < 0:
+                                raise PGJRError(
+                                    f"{packed} unpacks to more than {archive.unpacked / 1e6:,.0f} MB, as the official file"
+                                    " does not: delete it and fetch it again."
+                                )
+                            stream.write(block)
         if missing := [name for name in archive.wanted if not (work / name).exists()]:
             raise PGJRError(f"{packed} lacks {archive.layout}/{missing[0]}: delete it and fetch {archive.file} again.")
         shutil.rmtree(folder, ignore_errors=True)  # what somebody unpacked in part
+        os.replace(packed, unpacked)
         os.replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+# what the standard library raises on a damaged or hostile archive: unknown codings, encryption, cut streams
+DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError,
+           LookupError, struct.error)  # fmt: skip
 
 
 @contextmanager
@@ -275,7 +300,9 @@ def _members(packed: Path) -> Iterator:
         else:
             with tarfile.open(packed) as archive:
                 yield ((m.name, lambda m=m: archive.extractfile(m)) for m in archive if m.isfile())
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (*DAMAGES, OSError) as error:
+        if isinstance(error, PGJRError) or (isinstance(error, OSError) and error.errno is not None):  # such as a full disk
+            raise
         raise PGJRError(f"{packed} cannot be unpacked ({error}): delete it and fetch it again.") from None
 
 

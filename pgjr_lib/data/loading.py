@@ -18,7 +18,7 @@ from pgjr_lib.data.folders import list_class_folders, list_images, list_publishe
 from pgjr_lib.data.readers import BUILT_IN, find_archive
 from pgjr_lib.data.sets import SETS, SPLITS, Split
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.storage import cache_folder, file_sha256, read_json, write_json
+from pgjr_lib.storage import cache_folder, file_sha256, read_sealed, write_sealed
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +266,7 @@ def _files_digest(source):
     stamps = "\n".join(f"{name}|{_stamp(path)}" for path, name in names)
     signature = hashlib.sha256(f"{source.base.resolve()}\n{stamps}".encode()).hexdigest()
     try:
-        cache = read_json(cache_folder() / "checksums.json")
+        cache = read_sealed(cache_folder() / "checksums.json")
     except (OSError, PGJRError):  # an absent or damaged cache only costs time
         cache = {}
     if isinstance(cache.get(signature), str):
@@ -282,7 +282,7 @@ def _files_digest(source):
         total.update(f"{name}|{content}\n".encode())
     try:
         if complete:  # a file may become readable again without a change of its size and time
-            write_json(cache_folder() / "checksums.json", {**cache, signature: total.hexdigest()})
+            write_sealed(cache_folder() / "checksums.json", {**cache, signature: total.hexdigest()})
     except (OSError, ValueError):  # a read-only cache only costs time
         pass
     return total.hexdigest()

@@ -33,6 +33,7 @@ from pgjr_lib.photos.tree import parts_of
 from pgjr_lib.priors.fetch import fetch
 from pgjr_lib.priors.names import at_hand
 from pgjr_lib.priors.supervision import refuse_seen
+from pgjr_lib.storage import exclusive
 
 SAME = 1e-4  # features this near each other, on the unit sphere, are those of copies: batches round differently
 GROWTH = 0.1  # photographs that may come before head and map are made anew, as a part of those that they were made from
@@ -122,10 +123,16 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
         words = names.read_words(options.words)
     images, others = data.list_images(folder)
     _check_k(options.k, len(images), "images")
-    output, device = OutputFolder(out, folder), default_device()
-    edits = _take_up_edits(output, options)
+    output = OutputFolder(out, folder)
     if advice:
         print(advice, file=sys.stderr)
+    with exclusive(out / ".lock", f"{out}"):
+        return _fill(output, folder, images, others, prior, words, options, encode_texts)
+
+
+def _fill(output: OutputFolder, folder: Path, images, others, prior: str, words, options: ClusterOptions, encode_texts) -> Path:
+    """Cluster the images into a folder that no other process writes to, as :func:`cluster_folder`."""
+    device, edits = default_device(), _take_up_edits(output, options)
     choice = heads.choose_head(options.head, prior)
     base = encoding.store_folder(output.cache, prior, device)
     index, store = Index(output.cache / INDEX), Store(base)

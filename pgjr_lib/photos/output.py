@@ -78,14 +78,14 @@ class OutputFolder:
             points: (F, d) float32 features.
         """
         p = photographs
-        rows = zip(p.files, p.clusters.tolist(), (f"{d:.4f}" for d in p.distance),
-                   (names.get(c, "") for c in p.clusters.tolist()),
+        rows = zip(map(_cell, p.files), p.clusters.tolist(), (f"{d:.4f}" for d in p.distance),
+                   (_quoted(names.get(c, "")) for c in p.clusters.tolist()),
                    ("" if part < 0 else part + 1 for part in p.parts.tolist()), strict=True)  # fmt: skip
         tensors = {"features": torch.from_numpy(points), "clusters": torch.from_numpy(p.clusters)}
         save_tensors(self.path / FEATURES, tensors)
         _write_table(self.path / TABLE, ["file", "cluster", "distance", "name", "part"], rows)
         rows = (
-            [c.group, p.files[c.row], "yes" if c.best else "no", int(p.width[c.row]), int(p.height[c.row]), int(p.bytes[c.row]),
+            [c.group, _cell(p.files[c.row]), "yes" if c.best else "no", int(p.width[c.row]), int(p.height[c.row]), int(p.bytes[c.row]),
              "yes" if c.same else "no"]
             for c in p.copies
         )  # fmt: skip
@@ -104,3 +104,16 @@ def _write_table(path: Path, header: list[str], rows: Iterable) -> None:
     table.writerow(header)
     table.writerows(rows)
     atomic_write(path, text.getvalue())
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run a cell that begins with one of these
+
+
+def _cell(file: str) -> str:
+    """Return a path as a cell of a table: one that would be a formula begins with ./ then."""
+    return f"./{file}" if file.startswith(FORMULA) else file
+
+
+def _quoted(name: str) -> str:
+    """Return a name as a cell of a table: one that would be a formula begins with an apostrophe then."""
+    return f"'{name}" if name.startswith(FORMULA) else name

@@ -25,7 +25,12 @@ from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.priors.fetch import fetch
 from pgjr_lib.priors.names import digest
 from pgjr_lib.progress import progress
-from pgjr_lib.storage import load_tensors, read_json, save_tensors, write_json
+from pgjr_lib.storage import exclusive, load_tensors, read_json, read_sealed, save_tensors, write_sealed
+
+JOIN = ".join.lock"  # held by the one shard that fits the axes, or joins the chunks
+NOTE = ("stamp", "checksum", "seconds", "threads", "batches", "alone")  # what the JSON beside a file says
+MANIFEST = ("key", "config", "count", "class_names", "data", "weights", "image_size", "device", "backend", "precision", "threads",
+            "batches", "alone", "seconds", "plain_seconds", "images_per_second", "paths", "files")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,7 @@ class FeatureSet:
         view_maps: for each of the K views (N, C, h, w) float16, its feature maps after PCA.
         labels: (N,) int64, an index into ``class_names``.
         class_names: tuple of str.
-        manifest: config, data, weights, counts, checksums and seconds.
+        manifest: config, data, weights, counts, checksums, seconds, and the threads and batch sizes that made them.
     """
 
     embeddings: Tensor
@@ -68,7 +73,7 @@ def extract(
         shard: (i, n) makes chunks i, i + n, i + 2n, ...; the shard that completes the folder writes its manifest.
         device: a torch device, or ``auto`` for CUDA where there is one.
         backend, precision: by default what :func:`pgjr_lib.priors.backends.choose` takes.
-        batch_size: images in a forward pass; a chunk's 256 at most.
+        batch_size: images in a forward pass; a chunk's 256 at most. Where memory runs out, half as many go on.
         skip_corrupt: leave out images that cannot be read.
         alone: whether this process has the machine to itself, so that its seconds may be compared. Files whose
             seconds were taken beside other work are then made anew.
@@ -91,56 +96,63 @@ def extract(
     encoding = choose(spec["architecture"], device, backend, precision)
     if (finished := _finished(folder, config.views, key, encoding, skip_corrupt, alone)) is not None:
         return finished
-    _check_encoding(folder, key, encoding, count)
-    if encoding.device == "cpu" and backend is None and not has_openvino():
-        print("OpenVINO is not installed, so torch encodes, more slowly: `pip install 'pgjr[fast]'`.", file=sys.stderr)
-    prior = load_prior(
-        config.prior, device, image_size=config.image_size, backend=encoding.backend, precision=encoding.precision
-    )
-    benchmark = data.SETS.get(config.dataset)
-    image_set = data.load(
-        config.dataset, config.split, root=data_root, limit=config.limit, fold=config.fold, skip_corrupt=skip_corrupt,
-        size=None if benchmark and benchmark.side else prior.image_size,
-    )  # fmt: skip
-    # what the key does not cover: images left out, and how the others are encoded
-    stamp = {"key": key, "count": len(image_set.labels), **asdict(encoding)}
-    encoder = Encoder(config, prior, torch.from_numpy(image_set.images), torch.from_numpy(image_set.labels), batch_size)
-    pca_path = folder / "pca.safetensors"
-    _make(pca_path, stamp, encoder.fit_pca, alone)
-    encoder.pca, metadata = load_tensors(pca_path)
-    stamp_of_part = {**stamp, "axes": metadata["checksum"]}  # maps belong to the axes that they were projected on
-    chunks = torch.arange(len(image_set.labels)).split(CHUNK)
-    parts = [part for part in part_names(config.views) if not _note(_file(folder, part), stamp_of_part, alone)]
-    mine = [(part, c) for part in parts for c in range(index, len(chunks), count)]
-    mine = [(part, c) for part, c in mine if not _note(_file(folder, part, c), stamp_of_part, alone)]
-    name = image_set.name.rpartition("/")[2]  # logs are passed on, and the path of a folder names its owner
-    for part, c in progress(mine, f"features of {name} ({image_set.split})", "chunk"):
-        _make(_file(folder, part, c), stamp_of_part, partial(encoder.chunk, part, c, chunks[c]), alone)
-    if not all(_join(folder, part, len(chunks), stamp_of_part, alone) for part in parts):
+    work = f"the features in {folder.name}"
+    with exclusive(folder / f".shard-{index}-of-{count}.lock", work):
+        if (finished := _finished(folder, config.views, key, encoding, skip_corrupt, alone)) is not None:
+            return finished  # the process that had the lock made them
         _check_encoding(folder, key, encoding, count)
-        return None
-    for part in part_names(config.views):  # of every part, for a kill may have come between joining and removing
-        for chunk in folder.glob(f"{part}.chunk-*"):
-            chunk.unlink(missing_ok=True)
-    files = {part: _note(_file(folder, part), stamp_of_part, alone) for part in part_names(config.views)}
-    notes = [_note(pca_path, stamp, alone), *files.values()]
-    seconds = sum(note["seconds"] for note in notes)
-    write_json(folder / manifest_name(config.views), {
-        "key": key, "config": config.model_dump(), "count": len(image_set.labels), "class_names": image_set.class_names,
-        "data": {"name": image_set.name, "split": image_set.split, "count": len(image_set.labels),
-                 "classes": len(image_set.class_names), "checksum": image_set.checksum, "note": image_set.note,
-                 "corrupt": image_set.corrupt},
-        "weights": {"name": prior.name, "checksum": prior.checksum, "supervision": prior.supervision,
-                    "training_seconds": prior.training_seconds},
-        "image_size": prior.image_size, **asdict(encoding),
-        "threads": sorted({threads for note in notes for threads in note["threads"]}),
-        "alone": all(note["alone"] for note in notes),
-        "seconds": round(seconds, 3), "plain_seconds": round(sum(note["seconds"] for note in notes[:2]), 3),
-        "images_per_second": round(len(image_set.labels) * (1 + config.views) / max(seconds, 1e-9), 1),
-        "paths": list(image_set.paths) if ":" in image_set.name else [],  # of a folder of the user's own
-        "files": {_file(folder, part).name: note["checksum"] for part, note in files.items()},
-    })  # fmt: skip
-    return load(folder, config.views)
+        if encoding.device == "cpu" and backend is None and not has_openvino():
+            print("OpenVINO is not installed, so torch encodes, more slowly: `pip install 'pgjr[fast]'`.", file=sys.stderr)
+        prior = load_prior(
+            config.prior, device, image_size=config.image_size, backend=encoding.backend, precision=encoding.precision
+        )
+        benchmark = data.SETS.get(config.dataset)
+        image_set = data.load(
+            config.dataset, config.split, root=data_root, limit=config.limit, fold=config.fold, skip_corrupt=skip_corrupt,
+            size=None if benchmark and benchmark.side else prior.image_size,
+        )  # fmt: skip
+        # what the key does not cover: images left out, and how the others are encoded
+        stamp = {"key": key, "count": len(image_set.labels), **asdict(encoding)}
+        encoder = Encoder(config, prior, torch.from_numpy(image_set.images), torch.from_numpy(image_set.labels), batch_size)
+        pca_path = folder / "pca.safetensors"
+        with exclusive(folder / JOIN, work):
+            _make(pca_path, stamp, encoder.fit_pca, encoder, alone)
+        encoder.pca, metadata = load_tensors(pca_path)
+        stamp_of_part = {**stamp, "axes": metadata["checksum"]}  # maps belong to the axes that they were projected on
+        chunks = torch.arange(len(image_set.labels)).split(CHUNK)
+        parts = [part for part in part_names(config.views) if not _note(_file(folder, part), stamp_of_part, alone)]
+        mine = [(part, c) for part in parts for c in range(index, len(chunks), count)]
+        mine = [(part, c) for part, c in mine if not _note(_file(folder, part, c), stamp_of_part, alone)]
+        name = image_set.name.rpartition("/")[2]  # logs are passed on, and the path of a folder names its owner
+        for part, c in progress(mine, f"features of {name} ({image_set.split})", "chunk"):
+            _make(_file(folder, part, c), stamp_of_part, partial(encoder.chunk, part, c, chunks[c]), encoder, alone)
+        with exclusive(folder / JOIN, work):  # two shards may finish at once
+            if not all(_join(folder, part, len(chunks), stamp_of_part, alone) for part in parts):
+                _check_encoding(folder, key, encoding, count)
+                return None
+            for part in part_names(config.views):  # of every part, for a kill may have come between joining and removing
+                for chunk in folder.glob(f"{part}.chunk-*"):
+                    chunk.unlink(missing_ok=True)
+            files = {part: _note(_file(folder, part), stamp_of_part, alone) for part in part_names(config.views)}
+            notes = [_note(pca_path, stamp, alone), *files.values()]
+            seconds = sum(note["seconds"] for note in notes)
+            write_sealed(folder / manifest_name(config.views), {
+                "key": key, "config": config.model_dump(), "count": len(image_set.labels), "class_names": image_set.class_names,
+                "data": {"name": image_set.name, "split": image_set.split, "count": len(image_set.labels),
+                         "classes": len(image_set.class_names), "checksum": image_set.checksum, "note": image_set.note,
+                         "corrupt": image_set.corrupt},
+                "weights": {"name": prior.name, "checksum": prior.checksum, "supervision": prior.supervision,
+                            "training_seconds": prior.training_seconds},
+                "image_size": prior.image_size, **asdict(encoding),
+                "threads": sorted({threads for note in notes for threads in note["threads"]}),
+                "batches": sorted({size for note in notes for size in note.get("batches", [])}),
+                "alone": all(note["alone"] for note in notes),
+                "seconds": round(seconds, 3), "plain_seconds": round(sum(note["seconds"] for note in notes[:2]), 3),
+                "images_per_second": round(len(image_set.labels) * (1 + config.views) / max(seconds, 1e-9), 1),
+                "paths": list(image_set.paths) if ":" in image_set.name else [],  # of a folder of the user's own
+                "files": {_file(folder, part).name: note["checksum"] for part, note in files.items()},
+            })  # fmt: skip
+        return load(folder, config.views)
 
 
 def load(folder, views: int | None = None) -> FeatureSet:
@@ -158,7 +170,7 @@ def load(folder, views: int | None = None) -> FeatureSet:
         counts = [int(path.stem.rpartition("-")[2]) for path in folder.glob(manifest_name("*"))]
         views = max(counts, default=0)
     path = folder / manifest_name(views)
-    manifest = read_json(path)
+    manifest = read_sealed(path, MANIFEST)
     if missing := {"files", "config", "class_names"} - set(manifest):
         raise PGJRError(f"{path} lacks {', '.join(sorted(missing))}: run the extraction again.")
     if list(manifest["files"]) != [_file(folder, part).name for part in part_names(views)]:
@@ -181,41 +193,39 @@ def _file(folder: Path, part: str, chunk: int | None = None) -> Path:
     return folder / (f"{part}.safetensors" if chunk is None else f"{part}.chunk-{chunk:05d}.safetensors")
 
 
-def _make(path: Path, stamp: dict, compute: Callable[[], dict[str, Tensor]], alone: bool) -> None:
+def _make(path: Path, stamp: dict, compute: Callable[[], dict[str, Tensor]], encoder: Encoder, alone: bool) -> None:
     """Write ``compute()`` to ``path`` unless it is whole already; its time and checksum go into a JSON beside it."""
     if _note(path, stamp, alone):
         return
     start = time.perf_counter()
     tensors = compute()
-    _save(path, tensors, stamp, time.perf_counter() - start, [torch.get_num_threads()], alone)
+    how = {"threads": [torch.get_num_threads()], "batches": [encoder.batch_size]}  # both may change a last bit
+    _save(path, tensors, stamp, time.perf_counter() - start, how, alone)
 
 
-def _save(path, tensors, stamp, seconds, threads, alone):
+def _save(path: Path, tensors: dict[str, Tensor], stamp: dict, seconds: float, how: dict, alone: bool) -> None:
     checksum = save_tensors(path, tensors)  # no metadata: safetensors shuffles its order, and bytes must repeat
-    note = {"stamp": stamp, "checksum": checksum, "seconds": seconds, "threads": threads, "alone": alone}
-    write_json(path.with_suffix(".json"), note)
+    note = {"stamp": stamp, "checksum": checksum, "seconds": seconds, **how, "alone": alone}
+    write_sealed(path.with_suffix(".json"), note)
 
 
 def _join(folder: Path, part: str, count: int, stamp: dict, alone: bool) -> bool:
     """Join the chunks of a part into its file; False while some are missing."""
     path, chunks = _file(folder, part), [_file(folder, part, c) for c in range(count)]
     notes = [_note(chunk, stamp, alone) for chunk in chunks]
-    try:
-        if not all(notes):
-            return _note(path, stamp, alone) is not None  # another shard may have joined them
-        tensors = [load_tensors(chunk)[0] for chunk in chunks]
-    except PGJRError:  # another shard joins them at this moment
-        return _note(path, stamp, alone) is not None
+    if not all(notes):
+        return _note(path, stamp, alone) is not None  # another shard may have joined them
+    tensors = [load_tensors(chunk)[0] for chunk in chunks]
     joined = {name: torch.cat([chunk[name] for chunk in tensors]) for name in tensors[0]}
-    threads = sorted({threads for note in notes for threads in note["threads"]})
-    _save(path, joined, stamp, sum(note["seconds"] for note in notes), threads, all(note["alone"] for note in notes))
+    how = {field: sorted({value for note in notes for value in note.get(field, [])}) for field in ("threads", "batches")}
+    _save(path, joined, stamp, sum(note["seconds"] for note in notes), how, all(note["alone"] for note in notes))
     return True
 
 
 def _note(path: Path, stamp: dict, alone: bool) -> dict | None:
     """Return the note of a whole file that was made for ``stamp``, and alone where that is asked for, else None."""
     try:
-        note = read_json(path.with_suffix(".json"))
+        note = read_sealed(path.with_suffix(".json"), NOTE)
         _, metadata = load_tensors(path)
     except PGJRError:
         return None
@@ -226,7 +236,7 @@ def _note(path: Path, stamp: dict, alone: bool) -> dict | None:
 def _finished(folder, views, key, encoding, skip_corrupt, alone):
     """Return the FeatureSet if ``folder`` holds it as it would be made now, else None."""
     try:
-        manifest = read_json(folder / manifest_name(views))
+        manifest = read_sealed(folder / manifest_name(views), MANIFEST)
         if (manifest.get("key"), _encoding(manifest)) != (key, encoding) or (alone and not manifest.get("alone")):
             return None
         features = load(folder, views)

@@ -1,5 +1,7 @@
 """Compute what the prior gives for a chunk of images: the embedding, and the map on its principal axes, plain or of a view."""
 
+import re
+import sys
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -12,6 +14,8 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.config import CHUNK, PCA_IMAGES, PLAIN, FeatureConfig
 from pgjr_lib.priors.encoder import Prior
 
+OUT_OF_MEMORY = "can't allocate memory|not enough memory|bad_alloc|[Oo]ut of memory"  # as torch and OpenVINO put it
+
 
 @dataclass
 class Encoder:
@@ -22,7 +26,7 @@ class Encoder:
         prior: the frozen encoder.
         images: (N, 3, H, W) uint8.
         labels: (N,) int64; the plain part keeps them.
-        batch_size: images in a forward pass.
+        batch_size: images in a forward pass. It halves where memory runs out.
         pca: what :meth:`fit_pca` returned; needed before :meth:`chunk`.
     """
 
@@ -72,8 +76,7 @@ class Encoder:
         return {"embedding": embedding.half(), "map": self._project(maps)}
 
     def _encode(self, batch):
-        pairs = [self.prior.encode(images) for images in batch.split(self.batch_size)]
-        embedding, maps = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
+        embedding, maps = self._forward(batch)
         side = self.config.map_side
         if side is None:
             return embedding, maps
@@ -81,6 +84,28 @@ class Encoder:
             shape = "x".join(map(str, maps.shape[-2:]))
             raise PGJRError(f"map_side is {side}, but the prior's map is {shape}: give at most {min(maps.shape[-2:])}.")
         return embedding, F.adaptive_avg_pool2d(maps, side)
+
+    def _forward(self, batch):
+        """Run the prior; where memory runs out, with half as many images at a time, from then on.
+
+        Raises:
+            PGJRError: there is no memory for one image.
+        """
+        self.batch_size = min(self.batch_size, CHUNK)
+        while True:
+            try:
+                pairs = [self.prior.encode(images) for images in batch.split(self.batch_size)]
+                return tuple(torch.cat(tensors) for tensors in zip(*pairs, strict=True))
+            except (RuntimeError, MemoryError) as error:  # torch has no type of its own for a CPU's memory
+                if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not re.search(OUT_OF_MEMORY, str(error)):
+                    raise
+            # outside of the except clause, whose traceback holds the tensors of the failed attempt
+            if self.batch_size == 1:
+                raise PGJRError("There is not enough memory to encode one image: free some, or take a smaller image_size.")
+            self.batch_size //= 2
+            print(f"out of memory: going on with {self.batch_size} images at a time.", file=sys.stderr)
+            if self.prior.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _project(self, maps):
         """Project (B, C, h, w) maps on the principal axes: (B, c, h, w) float16."""

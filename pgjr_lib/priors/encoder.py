@@ -11,7 +11,7 @@ from pgjr_lib.priors.backbones import Backbone, build
 from pgjr_lib.priors.backends import Encoding, choose, make_runner
 from pgjr_lib.priors.fetch import fetch
 from pgjr_lib.priors.names import digest, resolve
-from pgjr_lib.storage import atomic_write, file_sha256, write_json
+from pgjr_lib.storage import atomic_write, file_sha256, write_sealed
 
 
 class Prior:
@@ -95,5 +95,5 @@ def save_prior(path, state: dict, **sidecar) -> str:
     half = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in state.items()}
     atomic_write(path, save(half))
     sidecar["checksum"] = file_sha256(path)
-    write_json(Path(path).with_suffix(".json"), sidecar)
+    write_sealed(Path(path).with_suffix(".json"), sidecar)
     return sidecar["checksum"]

@@ -16,7 +16,7 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_p
 
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors import names
-from pgjr_lib.storage import file_sha256, write_json
+from pgjr_lib.storage import file_sha256, write_sealed
 
 PROBE_SECONDS = 10
 
@@ -62,7 +62,7 @@ def fetch(name: str) -> dict:
         record |= {"checksum": checksum, "size": path.stat().st_size, "path": os.path.abspath(path)}
         if path.parent.parent.name == "snapshots":  # as the hub's cache is laid out
             record["revision"] = path.parent.name
-    write_json(names.fetch_record_path(model, tag), record)
+    write_sealed(names.fetch_record_path(model, tag), record)
     return names.resolve(name)
 
 

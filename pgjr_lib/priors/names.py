@@ -17,7 +17,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.storage import cache_folder, file_sha256, read_json, refuse_pickle
+from pgjr_lib.storage import cache_folder, file_sha256, read_json, read_sealed, refuse_pickle
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
 BUNDLED = _WEIGHTS / "class-name-prior.safetensors"
@@ -160,7 +160,7 @@ def fetch_record_path(model: str, tag: str) -> Path:
 def fetch_record(model: str, tag: str) -> dict | None:
     """Read what a fetch recorded; None where there is nothing whole. Its weights may be gone since."""
     try:
-        record = read_json(fetch_record_path(model, tag))
+        record = read_sealed(fetch_record_path(model, tag))
     except (OSError, PGJRError):  # as in any cache, a damaged entry is as good as none
         return None
     whole = {"architecture", "activation", "preprocessing", "supervision"} <= record.keys()
@@ -266,7 +266,7 @@ def _packaged_file(spec) -> Path | None:
 
 def _read_sidecar(sidecar) -> dict:
     """Read a sidecar and check that it says how its model is run."""
-    spec = read_json(sidecar)
+    spec = read_sealed(sidecar)
     if missing := [field for field in REQUIRED if field not in spec]:
         raise PGJRError(f"{sidecar} does not say {', '.join(missing)}: add it, or the model would be run by guesswork.")
     if missing := {"size", "mean", "std", "interpolation"} - set(spec["preprocessing"]):

@@ -40,7 +40,7 @@ def test_an_executed_notebook_tells_when_how_long_and_on_what_and_no_paths(tmp_p
     stamp = made["metadata"]["pgjr"]
     assert stamp["parameters"] == {"steps": 21} and stamp["seconds"] > 0 and stamp["device"] and "commit" in stamp
     assert str(tmp_path) not in output.read_text()
-    assert [p.name for p in output.parent.iterdir()] == ["a.ipynb"] and len(list(source.parent.iterdir())) == 1
+    assert sorted(p.name for p in output.parent.iterdir()) == [".a.lock", "a.ipynb"] and len(list(source.parent.iterdir())) == 1
 
 
 def test_a_failing_cell_leaves_no_output_and_keeps_the_old_one(tmp_path, write_notebook):

@@ -100,7 +100,7 @@ def test_checksum_follows_content_and_is_cached(folder, picture, monkeypatch):
     monkeypatch.setattr(loading, "file_sha256", lambda path: pytest.fail(f"{path} was read again"))
     monkeypatch.setattr(loading.hashlib, "sha256", _counting(calls := []))
     assert data.checksum(name) == first
-    assert len(calls) == 1  # only the signature is computed
+    assert len(calls) == 2  # only the signature, and the seal of what is cached
     monkeypatch.undo()
     picture(folder / "dog/x.png", value=7)
     assert data.checksum(name) != first

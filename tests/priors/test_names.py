@@ -11,7 +11,7 @@ import pytest
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors import names
 from pgjr_lib.priors.names import at_hand, prior_checksum, resolve
-from pgjr_lib.storage import file_sha256, write_json
+from pgjr_lib.storage import file_sha256, read_sealed, write_json
 
 MODEL = "ViT-B-32-quickgelu"
 
@@ -116,7 +116,7 @@ def test_truncated_or_changed_weights_are_refused(own_weights):
 @pytest.mark.parametrize("field", names.REQUIRED)
 def test_a_sidecar_must_say_everything(own_weights, field):
     sidecar = own_weights.with_suffix(".json")
-    fields = json.loads(sidecar.read_text())
+    fields = read_sealed(sidecar)
     del fields[field]
     sidecar.write_text(json.dumps(fields))
     with pytest.raises(PGJRError, match=f"does not say {field}"):
@@ -125,7 +125,7 @@ def test_a_sidecar_must_say_everything(own_weights, field):
 
 def test_a_bare_file_or_a_wrong_sidecar_is_refused(own_weights):
     sidecar = own_weights.with_suffix(".json")
-    fields = json.loads(sidecar.read_text())
+    fields = read_sealed(sidecar)
     bilinear = {**fields["preprocessing"], "interpolation": "bilinear"}
     for change, sentence in [
         ({"activation": "gelu"}, "names the activation gelu"),
@@ -146,7 +146,7 @@ def test_a_bare_file_or_a_wrong_sidecar_is_refused(own_weights):
 def test_a_changed_preprocessing_changes_the_checksum(own_weights):
     before = prior_checksum(f"{MODEL}/openai")
     sidecar = own_weights.with_suffix(".json")
-    fields = json.loads(sidecar.read_text())
+    fields = read_sealed(sidecar)
     fields["preprocessing"]["mean"] = [0.5, 0.5, 0.5]
     sidecar.write_text(json.dumps(fields))
     assert prior_checksum(f"{MODEL}/openai") != before

@@ -9,6 +9,7 @@ from pgjr_lib import data
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.names import BUNDLED
 from pgjr_lib.priors.supervision import classes_seen, refuse_seen
+from pgjr_lib.storage import read_sealed
 
 
 def test_only_priors_with_labels_have_seen_classes():
@@ -43,7 +44,7 @@ def test_a_folder_of_such_classes_is_refused_by_their_names():
 
 def test_a_file_that_saw_no_labels_may_be_scored_anywhere(tmp_path):
     shutil.copy(BUNDLED, tmp_path / "own.safetensors")
-    fields = json.loads(BUNDLED.with_suffix(".json").read_text())
+    fields = read_sealed(BUNDLED.with_suffix(".json"))
     (tmp_path / "own.json").write_text(json.dumps({**fields, "classes_seen": []}))
     refuse_seen(f"file:{tmp_path / 'own.safetensors'}", "tiny-imagenet", ("n01443537",))
 
