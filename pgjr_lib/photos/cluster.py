@@ -123,6 +123,9 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
     images, others = data.list_images(folder)
     _check_k(options.k, len(images), "images")
     output, device = OutputFolder(out, folder), default_device()
+    if options.labelled:
+        own = (path.relative_to(folder).as_posix() for path in images if not output.holds(path))
+        refuse_seen(prior, f"folder:{folder}", sorted({_class_of(file, folder) for file in own}))
     edits = _take_up_edits(output, options)
     if advice:
         print(advice, file=sys.stderr)
@@ -130,8 +133,6 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
     base = encoding.store_folder(output.cache, prior, device)
     index, store = Index(output.cache / INDEX), Store(base)
     scan = bring_up_to_date(index, store, folder, images, others, output, prior, device, _views(options, choice, store))
-    if labels := options.labelled:
-        refuse_seen(prior, f"folder:{folder}", sorted({_class_of(file, folder) for file in scan.files}))
     _check_k(options.k, len(scan.files), "readable images")
     digests = sorted(set(scan.digests))
     contents = store.get(digests)
@@ -158,7 +159,7 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
         "folder": as_text(folder.resolve().name), "prior": prior, "supervision": fetch(prior)["supervision"],
         "note": "", "skipped": scan.skipped, "raw": scan.raw, "damaged": scan.damaged, "link": output.link(),
         "method": _method_sentence(options), "head": heads.TITLES[choice.head], "reason": choice.reason, "changes": changes,
-        "guess": guess, "scores": _scores(scan.files, photographs.clusters, folder) if labels else {},
+        "guess": guess, "scores": _scores(scan.files, photographs.clusters, folder) if options.labelled else {},
     }  # fmt: skip
     clusters = [
         {"number": number, "name": named.get(number, ""), "suggestions": suggestions.get(number, [])}
