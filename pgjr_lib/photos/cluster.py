@@ -124,6 +124,9 @@ def cluster_folder(folder: Path, out: Path, options: ClusterOptions | None = Non
     images, others = data.list_images(folder)
     _check_k(options.k, len(images), "images")
     output = OutputFolder(out, folder)
+    if options.labelled:
+        own = (path.relative_to(folder).as_posix() for path in images if not output.holds(path))
+        refuse_seen(prior, f"folder:{folder}", sorted({_class_of(file, folder) for file in own}))
     if advice:
         print(advice, file=sys.stderr)
     with exclusive(out / ".lock", f"{out}"):
@@ -137,8 +140,6 @@ def _fill(output: OutputFolder, folder: Path, images, others, prior: str, words,
     base = encoding.store_folder(output.cache, prior, device)
     index, store = Index(output.cache / INDEX), Store(base)
     scan = bring_up_to_date(index, store, folder, images, others, output, prior, device, _views(options, choice, store))
-    if labels := options.labelled:
-        refuse_seen(prior, f"folder:{folder}", sorted({_class_of(file, folder) for file in scan.files}))
     _check_k(options.k, len(scan.files), "readable images")
     digests = sorted(set(scan.digests))
     contents = store.get(digests)
@@ -147,8 +148,8 @@ def _fill(output: OutputFolder, folder: Path, images, others, prior: str, words,
     settings = {"prior": prior, "store": base.name, "views": contents.views.shape[1], "head": choice.head, "epochs": options.epochs,
                 "seed": options.seed, "negatives": options.negatives}  # fmt: skip
     kept = last is not None and last.head == settings and _few_are_new(last, digests)
+    _check_distinct(heads.plain_points(contents), options.k, folder)  # a head cannot learn from copies of one image
     points = _points(contents, choice.head, kept, output, options, device)
-    _check_distinct(points, options.k, folder)
     base_clusters, guess, changes = _group(points, digests, options, last, kept, edits)
     run = _complete(points, contents, base_clusters, edits, last if kept else None, settings, options, guess)
     run.save(output.last_run)
@@ -165,7 +166,7 @@ def _fill(output: OutputFolder, folder: Path, images, others, prior: str, words,
         "folder": as_text(folder.resolve().name), "prior": prior, "supervision": fetch(prior)["supervision"],
         "note": "", "skipped": scan.skipped, "raw": scan.raw, "damaged": scan.damaged, "link": output.link(),
         "method": _method_sentence(options), "head": heads.TITLES[choice.head], "reason": choice.reason, "changes": changes,
-        "guess": guess, "scores": _scores(scan.files, photographs.clusters, folder) if labels else {},
+        "guess": guess, "scores": _scores(scan.files, photographs.clusters, folder) if options.labelled else {},
     }  # fmt: skip
     clusters = [
         {"number": number, "name": named.get(number, ""), "suggestions": suggestions.get(number, [])}
