@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pgjr_lib.cli import main
+from pgjr_lib.cli import CommandParser, main, run_command
 from pgjr_lib.storage import atomic_write, read_sealed, save_tensors, write_sealed
-
-FEATURES = ["--dataset", "digits", "--split", "all", "--prior", "random:class-name", "--views", "1"]
 
 
 @pytest.fixture
@@ -51,19 +49,29 @@ def test_a_full_disk_leaves_the_old_file_and_its_error_names_it(disk, kind, tall
     assert held and caught.value.strerror == "No space left on device"
 
 
-def test_an_extraction_on_a_full_disk_is_one_sentence_and_goes_on_where_there_is_room(disk, capsys, tally):
+def test_an_extraction_on_a_full_disk_is_one_sentence_and_goes_on_where_there_is_room(disk, monkeypatch, capsys, tmp_path, tally):
+    from pgjr_lib.priors import cache
 
-    folder = disk(600 << 10)
-    assert main(["extract", *FEATURES, "--out", str(folder / "features")]) == 2
+    monkeypatch.setattr(cache, "CHUNK", 24)  # nine small files a part
+    config = {"dataset": "digits", "split": "all", "limit": 216, "prior": "random:class-name", "image_size": 32, "views": 0}
+    cache.extract(config, tmp_path / "whole", device="cpu")
+    largest = (tmp_path / "whole" / "plain.safetensors").stat().st_size
+    folder = disk((tmp_path / "whole" / "pca.safetensors").stat().st_size + largest // 2 + (64 << 10))
+    parser = CommandParser()
+    parser.set_defaults(command=lambda _: cache.extract(config, folder / "features", device="cpu"))
+    assert run_command(parser, []) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     held = last.startswith(f"error: {folder}/features/") and last.endswith(": No space left on device.")
     held = held and not [path for path in folder.rglob("*") if path.name.endswith(".draft")]
-    tally("disk full: extraction", held)
-    assert held, last
-    finished = {path.name: path.read_bytes() for path in folder.rglob("*.chunk-*.safetensors")}
-    assert finished  # and they are whole
-    for path in folder.rglob("*.chunk-*.json"):
+    finished = sorted(folder.rglob("*.chunk-*.json"))
+    assert held and finished, last
+    for path in finished:  # they are whole
         read_sealed(path)
+    subprocess.run(["mount", "-o", f"remount,size={64 << 20}", folder], check=True)
+    assert run_command(parser, []) == 0
+    held = all((folder / "features" / p.name).read_bytes() == p.read_bytes() for p in (tmp_path / "whole").glob("*.safetensors"))
+    tally("disk full: extraction", held)
+    assert held
 
 
 def test_a_table_on_a_full_disk_is_one_sentence(disk, tally):
