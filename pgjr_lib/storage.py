@@ -5,7 +5,6 @@ pickle, with a SHA-256 over names, dtypes, shapes, bytes and metadata. JSON that
 SHA-256 over everything else in it.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from pgjr_lib.errors import PGJRError
+
+try:
+    import fcntl
+except ImportError:  # Windows: drafts that killed processes left stay there
+    fcntl = None
 
 DRAFT = ".draft"  # how the name of a file ends that is being written
 YAML_NODES = 1_000_000  # values of a YAML document at most; a few aliases of aliases would make billions
@@ -83,7 +87,9 @@ def _remove_drafts(path: Path) -> None:
 
 
 def _lock(handle: int) -> bool:
-    """Lock an open file until it is closed; False where another process has it, or the file system has no locks."""
+    """Lock an open file until it is closed; False where another process has it, or the system has no such locks."""
+    if fcntl is None:
+        return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -200,7 +200,7 @@ def test_the_store_survives_a_damaged_part_and_joins_small_ones(tmp_path):
     def contents(*names):
         n = len(names)
         return Contents([name * 64 for name in names], torch.rand(n, 4), torch.rand(n, 2, 4).half(), torch.arange(n),
-                        *[torch.ones(n, dtype=torch.int32)] * 2, [name.encode() for name in names])  # fmt: skip
+                        *(torch.ones(n, dtype=torch.int32) for _ in range(2)), [name.encode() for name in names])  # fmt: skip
 
     store = Store(tmp_path)
     store.add(contents("a", "b"))
