@@ -1,7 +1,9 @@
 """What every test stands on: fixed seeds, no network, and nothing of the machine's own data or weights."""
 
+import io
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,6 +47,37 @@ def copy_repository():
             shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def photographs():
+    """A function that makes what ``pgjr cluster`` writes: images in three clusters, one of ``photographs.colours`` each.
+
+    It takes the number of images and, where they matter, their names. The first and the fourth are near-duplicates.
+    """
+    from PIL import Image
+
+    from pgjr_lib.photos.duplicates import Copy
+    from pgjr_lib.photos.page import Photographs
+
+    def make(count: int, files: list[str] | None = None) -> Photographs:
+        rng, clusters = np.random.default_rng(0), np.arange(count) % 3
+        thumbnails = []
+        for colour in make.colours:
+            stream = io.BytesIO()
+            Image.new("RGB", (96, 96), colour).save(stream, "JPEG")
+            thumbnails.append(stream.getvalue())
+        neighbours = np.stack([(np.arange(count) + 3 * step) % count for step in range(1, 5)], 1)  # of the same colour
+        return Photographs(
+            files or [f"picture {i:03d}.png" for i in range(count)], [sha256(str(i).encode()).hexdigest() for i in range(count)],
+            clusters, rng.random(count), (np.eye(3)[clusters][:, :2] + 0.2 * rng.random((count, 2))) / 1.2,
+            np.full(count, 640), np.full(count, 480), np.arange(count) * 1000 + 5000,
+            np.where(clusters == 1, np.arange(count) % 2, -1), neighbours,
+            [thumbnails[c] for c in clusters], [Copy(1, 3, True, False), Copy(1, 0, False, False)] * (count > 3),
+        )  # fmt: skip
+
+    make.colours = [(230, 20, 20), (20, 200, 20), (20, 20, 230)]
+    return make
 
 
 @pytest.fixture(scope="session")

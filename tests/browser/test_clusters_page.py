@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from pgjr_lib.photos import page as page_module
-from pgjr_lib.photos.duplicates import Copy
 from pgjr_lib.photos.edits import read_edits
-from pgjr_lib.photos.page import FARTHEST, NEAREST, Photographs, render, write_thumbnails
+from pgjr_lib.photos.page import FARTHEST, NEAREST, render, write_thumbnails
 
 AXE = Path(__file__).with_name("axe.min.js")
 
@@ -21,26 +20,6 @@ ABOUT = {"folder": "photos", "prior": "none", "supervision": "none", "note": "",
          "damaged": ["half.jpg"], "link": ".", "scores": {}, "method": "Clusters by k-means with seed 0.", "head": "none",
          "reason": "it is a test", "changes": "",
          "guess": [{"k": 3, "silhouette": 0.9, "one_cloud": 0.1, "stability": 1.0}]}  # fmt: skip
-COLOURS = [(230, 20, 20), (20, 200, 20), (20, 20, 230)]
-
-
-def photographs(count, files=None):
-    """Make images in three clusters, one colour each; the first and the fourth are near-duplicates."""
-    rng, clusters = np.random.default_rng(0), np.arange(count) % 3
-    thumbnails = []
-    for colour in COLOURS:
-        stream = io.BytesIO()
-        Image.new("RGB", (96, 96), colour).save(stream, "JPEG")
-        thumbnails.append(stream.getvalue())
-    neighbours = np.stack([(np.arange(count) + 3 * step) % count for step in range(1, 5)], 1)  # of the same colour
-    return Photographs(
-        files or [f"picture {i:03d}.png" for i in range(count)], [hashlib.sha256(str(i).encode()).hexdigest() for i in range(count)],
-        clusters, rng.random(count), (np.eye(3)[clusters][:, :2] + 0.2 * rng.random((count, 2))) / 1.2,
-        np.full(count, 640), np.full(count, 480), np.arange(count) * 1000 + 5000, np.where(clusters == 1, np.arange(count) % 2, -1),
-        neighbours, [thumbnails[c] for c in clusters], [Copy(1, 3, True, False), Copy(1, 0, False, False)],
-    )  # fmt: skip
-
-
 def write_page(out, photos, **changes):
     suggestions = [["rose", 0.21], ["tomato", 0.11]]
     clusters = [{"number": c, "name": "", "suggestions": suggestions if c == 0 else []} for c in range(3)]
@@ -50,11 +29,11 @@ def write_page(out, photos, **changes):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(tmp_path_factory, photographs):
     """Write a page of 120 images in three clusters, with the images beside it."""
     folder, photos = tmp_path_factory.mktemp("photos"), photographs(120)
     for file, cluster in zip(photos.files, photos.clusters, strict=True):
-        Image.new("RGB", (320, 240), COLOURS[cluster]).save(folder / file)
+        Image.new("RGB", (320, 240), photographs.colours[cluster]).save(folder / file)
     return write_page(folder, photos)
 
 
@@ -163,7 +142,7 @@ def test_an_image_is_enlarged_with_its_name_and_a_link_to_the_file(visit, report
     assert page.locator("dialog[open]").count() == 0
 
 
-def test_a_page_far_from_its_images_links_to_none_of_them(visit, report, tmp_path):
+def test_a_page_far_from_its_images_links_to_none_of_them(visit, report, tmp_path, photographs):
     page = visit(write_page(tmp_path, photographs(12), link=""))
     page.locator("section.cluster img").first.click()
     assert page.locator("dialog[open] a").count() == 0 and "picture" in page.locator("#large-name").inner_text()
@@ -257,7 +236,7 @@ def downloaded(page):
     return Path(download.value.path())
 
 
-def test_names_merges_and_moves_leave_the_page_as_a_file_that_is_taken_up(visit, report):
+def test_names_merges_and_moves_leave_the_page_as_a_file_that_is_taken_up(visit, report, photographs):
     page = visit(report)
     assert page.locator("#changes").is_hidden()
     page.locator("#cluster-0 .tools button", has_text="rose").click()  # a suggestion
@@ -291,7 +270,7 @@ def test_names_merges_and_moves_leave_the_page_as_a_file_that_is_taken_up(visit,
     assert page.trouble == []
 
 
-def test_a_chain_of_merges_and_moves_is_taken_up_as_the_page_shows_it(visit, report):
+def test_a_chain_of_merges_and_moves_is_taken_up_as_the_page_shows_it(visit, report, photographs):
     page = visit(report)
     merges = "merge(clusters.get(1), clusters.get(2)); merge(clusters.get(2), clusters.get(0));"
     page.evaluate(f"move(images[0], 1); {merges} move(images[4], 7)")
@@ -309,7 +288,7 @@ def test_a_search_finds_by_the_name_of_a_cluster(visit, report):
 # ---- many images, and safety ----
 
 
-def test_many_images_are_a_page_with_a_folder_of_thumbnails(visit, tmp_path, monkeypatch):
+def test_many_images_are_a_page_with_a_folder_of_thumbnails(visit, tmp_path, monkeypatch, photographs):
     monkeypatch.setattr(page_module, "ONE_FILE", 100)
     photos = photographs(3000)
     page = visit(write_page(tmp_path, photos))
@@ -331,7 +310,7 @@ def test_many_images_are_a_page_with_a_folder_of_thumbnails(visit, tmp_path, mon
     assert not list((tmp_path / "thumbnails").glob("*/*.jpg"))  # they are in the page now
 
 
-def test_the_page_runs_its_own_scripts_only_and_loads_nothing_else(visit, tmp_path):
+def test_the_page_runs_its_own_scripts_only_and_loads_nothing_else(visit, tmp_path, photographs):
     names = ["<img src=x onerror=alert(1)>.png", "</script><script>alert(1)</script>.png", "javascript:alert(1).png"]
     photos = photographs(6, [*names, "%2e%2e/../a?b#c.png", "\u202egnp.exe", "\U0001f600.png"])
     page = visit(write_page(tmp_path, photos, folder="<script>alert(1)</script>", changes="<b>no</b>"))
@@ -342,7 +321,6 @@ def test_the_page_runs_its_own_scripts_only_and_loads_nothing_else(visit, tmp_pa
     page.wait_for_timeout(200)
     assert page.evaluate("window.intruder") is None
     assert len([text for text in page.trouble if "Content Security Policy" in text]) == 2
-    assert not [text for text in page.trouble if text.startswith("left the machine")]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -206,7 +206,7 @@ def test_damaged_features_are_made_again_byte_for_byte(finished, tmp_path, tally
 
 
 @often
-def test_the_output_of_pgjr_cluster(found, tmp_path, count):
+def test_the_output_of_pgjr_cluster(found, tmp_path, count, photographs):
     import numpy as np
 
     from pgjr_lib.photos.output import FEATURES, OutputFolder
@@ -214,7 +214,7 @@ def test_the_output_of_pgjr_cluster(found, tmp_path, count):
     (tmp_path / "photos").mkdir()
     folder = OutputFolder(tmp_path / "out", tmp_path / "photos")
     points = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
-    folder.write_clusters([f"{i}.png" for i in range(6)], points, np.arange(6) % 2, np.ones(6))
+    folder.write_clusters(photographs(6), {}, points)
     found("clusters", tmp_path / "out" / FEATURES, content, count)
     whole = (tmp_path / "out" / "made-from.json").read_bytes()
     for _ in damages(tmp_path / "out" / "made-from.json", count):

@@ -74,14 +74,14 @@ def test_an_extraction_on_a_full_disk_is_one_sentence_and_goes_on_where_there_is
     assert held
 
 
-def test_a_table_on_a_full_disk_is_one_sentence(disk, tally):
+def test_a_table_on_a_full_disk_is_one_sentence(disk, tally, photographs):
     from pgjr_lib.photos.output import OutputFolder
 
     folder = disk(64 << 10)
     (folder / "photos").mkdir()
     output = OutputFolder(folder / "out", folder / "photos")
     with pytest.raises(OSError) as caught:
-        output.write_clusters(["x.png"] * 9000, np.zeros((9000, 8), np.float32), np.zeros(9000, int), np.zeros(9000))
+        output.write_clusters(photographs(9000), {}, np.zeros((9000, 8), np.float32))
     held = str(caught.value.filename).startswith(str(folder / "out")) and sorted(os.listdir(folder / "out")) == ["made-from.json"]
     tally("disk full: pgjr cluster", held)
     assert held

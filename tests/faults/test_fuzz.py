@@ -152,7 +152,7 @@ def test_names_of_classes(fuzz, tmp_path):
          lambda value: read_names(written(tmp_path / "n.tsv", value), ["n01"]))  # fmt: skip
 
 
-def test_tables_keep_every_file_name(fuzz, tmp_path):
+def test_tables_keep_every_file_name(fuzz, tmp_path, photographs):
     import csv
 
     from pgjr_lib.photos.output import TABLE, OutputFolder
@@ -160,9 +160,12 @@ def test_tables_keep_every_file_name(fuzz, tmp_path):
     folder = OutputFolder(tmp_path / "out", tmp_path)
 
     def parse(files):
-        folder.write_clusters(files, np.zeros((len(files), 2), np.float32), np.zeros(len(files), int), np.zeros(len(files)))
+        folder.write_clusters(photographs(len(files), files), {0: files[0]}, np.zeros((len(files), 2), np.float32))
         with (folder.path / TABLE).open(newline="") as stream:
-            cells = [row["file"] for row in csv.DictReader(stream)]
+            rows = list(csv.DictReader(stream))
+        cells = [row["file"] for row in rows]
+        assert {row["name"].removeprefix("'") for row in rows if row["cluster"] == "0"} == {files[0].removeprefix("'")}
+        assert not [row for row in rows if row["name"] and row["name"][0] in "=+-@\t\r"]
         assert [cell.removeprefix("./") for cell in cells] == [name.removeprefix("./") for name in files]
         assert not [cell for cell in cells if cell[:1] in "=+-@\t\r" and cell]
 

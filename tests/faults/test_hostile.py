@@ -173,7 +173,7 @@ NAMES = ["<script>alert(1)</script>".replace("/", "∕") + ".png", "</script".re
 
 
 @pytest.fixture
-def written(tmp_path):
+def written(tmp_path, photographs):
     """The output of a folder of images with such names: its table and its page."""
     from pgjr_lib.photos.output import OutputFolder
     from pgjr_lib.photos.page import render
@@ -186,11 +186,13 @@ def written(tmp_path):
     assert {path.name for path in images} == set(NAMES) and not others
     files = [path.name for path in images]
     output = OutputFolder(tmp_path / "out", photos)
-    points, clusters = np.eye(len(files), 4, dtype=np.float32), np.arange(len(files)) % 2
-    output.write_clusters(files, points, clusters, np.zeros(len(files)))
+    made = photographs(len(files), files)
+    output.write_clusters(made, {0: "=1+1"}, np.zeros((len(files), 4), np.float32))
     about = {"folder": "<script>alert(2)</script>", "prior": "class-name", "supervision": "names", "note": "", "skipped": NAMES,
-             "damaged": NAMES, "link": "../photos", "epochs": 1, "seed": 0, "guess": [], "scores": {}}  # fmt: skip
-    output.write_page(render(photos, files, points, clusters, np.zeros(len(files)), about))
+             "raw": NAMES, "damaged": NAMES, "link": "../photos", "method": "<script>alert(3)</script>", "head": "none",
+             "reason": "none", "changes": "", "guess": [], "scores": {}}  # fmt: skip
+    clusters = [{"number": number, "name": "</script><script>alert(4)", "suggestions": []} for number in range(3)]
+    output.write_page(render(made, clusters, "a" * 16, 2, about), made)
     return output
 
 
@@ -198,7 +200,8 @@ def test_no_name_becomes_markup_and_no_cell_a_formula(written, tally):
     page = written.page.read_text()
     with (written.path / "clusters.csv").open(newline="") as stream:
         cells = [row["file"] for row in csv.DictReader(stream)]
-    held = "<script>alert" not in page and page.count("</script") == 2 and "{{" not in page.replace("{{ 7*7 }}", "")
+    held = "<script>alert" not in page and page.count("</script") == page.count("<script") == 2
+    held = held and "{{" not in page.replace("{{ 7*7 }}", "")
     held = held and {cell.removeprefix("./") for cell in cells} == set(NAMES)
     held = held and not [cell for cell in cells if cell[0] in "=+-@\t\r"]
     tally("hostile: names", held, cases=len(NAMES))
