@@ -25,8 +25,8 @@ def faults(record: dict) -> pd.DataFrame:
     rows = []
     for group, words in GROUPS.items():
         for kind, counts in sorted(record["kinds"].items()):
-            name, _, what = kind.partition(": ")
-            if name == group:
+            if kind == group or kind.startswith(f"{group}: "):
+                what = kind.removeprefix(group).removeprefix(": ")
                 lost = counts["tried"] - counts["held"]
                 rows.append({"what happened": words, "where": what or "extraction" * (group == "memory runs out"),
                              "cases": counts["tried"], "losses": lost, "date": counts["date"]})  # fmt: skip

@@ -51,7 +51,7 @@ class Manifest(BaseModel):
         mode: ``copy``, ``link`` (symbolic links) or ``move``.
         source, target: the folder of the photographs and the folder of the sorted ones, absolute.
         made: the target's folders that did not exist before, outermost first, absolute.
-        finished: whether every file is in its place.
+        finished: whether every file lies where it should.
         files: what happens to each file.
     """
 

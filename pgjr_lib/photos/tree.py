@@ -12,7 +12,7 @@ CLEAR = 0.05  # worth of a number of parts, at least: below it the parts are tho
 
 
 def parts_of(points: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
-    """Split clusters that clearly have parts.
+    """Split clusters that have parts.
 
     Args:
         points: (N, d).
