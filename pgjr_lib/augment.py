@@ -49,7 +49,7 @@ class Augment(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Augment (B, 3, H, W), uint8 or float in [0, 1], to (B, 3, size, size), float32 in [0, 1]."""
         images = self._reduced(images)
-        return self._apply(images, *self.draw(len(images), *images.shape[-2:]))
+        return self._augmented(images, *self.draw(len(images), *images.shape[-2:]))
 
     @torch.no_grad()
     def from_numbers(self, images: Tensor, uniform: Tensor, order: list[int]) -> Tensor:
@@ -61,7 +61,7 @@ class Augment(nn.Module):
             order: of brightness, contrast and saturation, as indices of ``JITTER``.
         """
         images = self._reduced(images)
-        return self._apply(images, self._convert(uniform, *images.shape[-2:]), order)
+        return self._augmented(images, self._convert(uniform, *images.shape[-2:]), order)
 
     def _reduced(self, images):
         images = to_float(images)
@@ -69,7 +69,7 @@ class Augment(nn.Module):
             images = plain(images, 2 * self.size)
         return images
 
-    def _apply(self, images, parameters, order):
+    def _augmented(self, images, parameters, order):
         parameters = parameters.to(images.device, non_blocking=True)  # the call's one transfer; nothing waits for the device
         boxes, flips, keep_colour = parameters[:, :4], parameters[:, 4], parameters[:, 5]
         factors = parameters[:, 6:]
