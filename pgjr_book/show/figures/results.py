@@ -356,7 +356,7 @@ def story(experiments: dict[str, list[dict]]):
         rows = list(paired.reindex(columns=columns).itertuples(index=False, name=None))
     gain = below.subplots()
     _intervals(gain, rows)
-    gain.set(title="What the jigsaw adds", xlabel=f"NMI points, {100 * finding.level:g} % interval")
+    gain.set(title="What the jigsaw adds", xlabel=f"NMI points, {100 * finding.level:.3g} % interval")
     return figure
 
 
