@@ -183,9 +183,9 @@ def test_fetch(survives, kills, slow_server):
     survives("fetch", fetch, fetched, kills, slow_server)
 
 
-@often()
-def test_extraction(survives, kills):
-    survives("extraction", encode, encoded, kills)
+@pytest.mark.slow
+def test_extraction(survives):
+    survives("extraction", encode, encoded, MANY)
 
 
 @often()
