@@ -114,7 +114,8 @@ def test_half_precision_follows_float32_and_resumes_with_its_scale(tmp_path, mon
     monkeypatch.setattr(training, "training_half", lambda device: half)
     (exact, _), (near, bank) = run("fp32", 4), run("half", 4)
     for a, b in zip(exact[1:], near[1:], strict=True):
-        assert b["loss"] == pytest.approx(a["loss"], rel=0.02)
+        # rounding differs by processor, and training lets it grow from epoch to epoch
+        assert b["loss"] == pytest.approx(a["loss"], rel=0.02 if b["epoch"] == 1 else 0.05)
     path = tmp_path / "c.safetensors"
     run("half", 2, path)
     assert (json.loads(load_tensors(path)[1]["scale"]) != {}) == (half is torch.float16)
