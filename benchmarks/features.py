@@ -51,7 +51,7 @@ def main() -> None:
     def cache() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for part, (c, rows) in product(part_names(options.views), enumerate(chunks)):
-                _make(Path(folder) / f"{part}-{c}.safetensors", {}, partial(encoder.chunk, part, c, rows), True)
+                _make(Path(folder) / f"{part}-{c}.safetensors", {}, partial(encoder.chunk, part, c, rows), encoder, True)
 
     taken = in_turn({"cache": cache, "bare_forward": bare}, options.turns, device)
     rates = {name: [encodings / seconds for seconds in values] for name, values in taken.items()}

@@ -207,12 +207,9 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]], corrected:
     rows, level = [], 1 - (1 - LEVEL) / len(compared) if corrected and compared else LEVEL
     for first, second in compared:
         for where, both in verdicts.pairs(records, first, second).items():
-            differences = [scored.score(a) - scored.score(b) for a, b in both]
-            if len(differences) > 1:
-                mean, low, high = paired_interval(differences, level)
+            if difference := _difference(both, level):
                 comparison = f"{method_name(both[0][0])} − {method_name(both[0][1])}"
-                rows.append({"set": where, "comparison": comparison, "NMI difference": mean, "95 % interval low": low,
-                             "95 % interval high": high, "pairs": len(differences)})  # fmt: skip
+                rows.append({"set": where, "comparison": comparison, **difference})
     return pd.DataFrame(rows)
 
 
@@ -259,18 +256,18 @@ def strength(records: list[dict]) -> pd.DataFrame:
             for tau1 in (0.1, 1.0):
                 for part, (first, second) in STEPS.items():
                     ids = (f"{prior}/{variant.format(tau1=numbers.setting(tau1))}" for variant in (first, second))
-                    if difference := _difference(group, where, *ids):
+                    if difference := _difference(verdicts.pairs(group, *ids).get(where, [])):
                         rows.append({"set": where, "prior": PRIOR_NAMES[prior], "NMI of the prior": own, "τ1": tau1, "part": part,
                                      **difference})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _difference(group: list[dict], where: scored.ScoredSet, first: str, second: str) -> dict[str, float]:
-    """Return what variant ``first`` has more than ``second`` on a set, paired, as columns; nothing for fewer than two pairs."""
-    differences = [scored.score(a) - scored.score(b) for a, b in verdicts.pairs(group, first, second).get(where, [])]
+def _difference(both: list[tuple[dict, dict]], level: float = LEVEL) -> dict[str, float]:
+    """Return what the first of each pair has more than the second, as columns; nothing for fewer than two pairs."""
+    differences = [scored.score(a) - scored.score(b) for a, b in both]
     if len(differences) < 2:
         return {}
-    mean, low, high = paired_interval(differences)
+    mean, low, high = paired_interval(differences, level)
     return {"NMI difference": mean, "95 % interval low": low, "95 % interval high": high, "pairs": len(differences)}
 
 
@@ -300,7 +297,8 @@ def choices(records: list[dict]) -> pd.DataFrame:
         for choice, compared_pairs in CHOICES.items():
             for prior in priors:
                 for first, second in compared_pairs:
-                    if difference := _difference(group, where, f"{prior}/{first}", f"{prior}/{second}"):
+                    both = verdicts.pairs(group, f"{prior}/{first}", f"{prior}/{second}").get(where, [])
+                    if difference := _difference(both):
                         rows.append({"set": where, "choice": choice, "prior": PRIOR_NAMES[prior], "with": first, **difference})
     return pd.DataFrame(rows)
 

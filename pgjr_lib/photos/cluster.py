@@ -23,7 +23,7 @@ from pgjr_lib.photos.grouping import NONE, by_density, by_kmeans, centres, dista
 from pgjr_lib.photos.index import Index
 from pgjr_lib.photos.last_run import LastRun, read_last_run
 from pgjr_lib.photos.neighbours import nearest
-from pgjr_lib.photos.output import OutputFolder
+from pgjr_lib.photos.output import INDEX, OutputFolder
 from pgjr_lib.photos.page import Photographs, render
 from pgjr_lib.photos.plane import place, project
 from pgjr_lib.photos.scan import as_text, bring_up_to_date
@@ -37,7 +37,6 @@ from pgjr_lib.storage import exclusive
 
 SAME = 1e-4  # features this near each other, on the unit sphere, are those of copies: batches round differently
 GROWTH = 0.1  # photographs that may come before head and map are made anew, as a part of those that they were made from
-INDEX = "index.json"  # in the output's cache
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ TABLE, COPIES, FEATURES, PAGE = "clusters.csv", "duplicates.csv", "features.safe
 CACHE, CHECKPOINT = "features", "checkpoint.safetensors"  # a stopped run resumes from these
 HEAD, LAST_RUN, EDITS = "head.safetensors", "last-run.safetensors", "edits.json"  # the next run goes on from these
 OWNER = "made-from.json"
+INDEX = "index.json"  # in the cache: which file is which photograph
 FILES = (TABLE, COPIES, FEATURES, CHECKPOINT, HEAD, LAST_RUN, EDITS, PAGE, THUMBNAILS, CACHE)
 
 

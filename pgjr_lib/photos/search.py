@@ -6,13 +6,12 @@ import numpy as np
 
 from pgjr_lib.devices import default_device
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.photos.cluster import INDEX
 from pgjr_lib.photos.encoding import embed_file, store_folder
 from pgjr_lib.photos.index import Index
 from pgjr_lib.photos.last_run import read_last_run
 from pgjr_lib.photos.names import encode_text, refuse_text
 from pgjr_lib.photos.neighbours import rank
-from pgjr_lib.photos.output import CACHE, LAST_RUN
+from pgjr_lib.photos.output import CACHE, INDEX, LAST_RUN
 from pgjr_lib.photos.store import Store
 from pgjr_lib.priors.encoder import load_prior
 

@@ -99,15 +99,15 @@ def plan(folder: Path, files: list[str], digests: list[str], places: list[str], 
         raise PGJRError(f"{target} lies among the photographs, and the next run would find each one twice: choose another folder.")
     if stopped := unfinished(target):
         raise PGJRError(f"{stopped} is a sorting that was stopped: `pgjr undo {stopped}` puts its files back first.")
-    made = [str(path) for path in [target, *target.parents] if not path.exists()][::-1]
+    new_folders = [str(path) for path in [target, *target.parents] if not path.exists()][::-1]
     taken = _Names(target)
     items, names = [], {}
     for file, digest, place in zip(files, digests, places, strict=True):
         name = names.setdefault(place, folder_name(place))
         goal = taken.free(name, PurePosixPath(file).name)
         items.append(Item(source=file, target=goal, size=(folder / file).stat().st_size, digest=digest))
-    made += [str(target / name) for name in sorted(set(names.values())) if not (target / name).exists()]
-    manifest = Manifest(format=FORMAT, mode=mode, source=str(source), target=str(target), made=made, files=items)
+    new_folders += [str(target / name) for name in sorted(set(names.values())) if not (target / name).exists()]
+    manifest = Manifest(format=FORMAT, mode=mode, source=str(source), target=str(target), made=new_folders, files=items)
     target.mkdir(parents=True, exist_ok=True)
     numbers = [int(n) for path in target.glob(PATTERN) if (n := path.stem.rpartition("-")[2]).isdigit()]
     path = target / PATTERN.replace("*", f"{max(numbers, default=0) + 1:03d}")

@@ -31,7 +31,7 @@ def parts_of(points: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
         candidates = guess_k(points[sample], seed, PARTS)
         best = max(candidates, key=worth, default=None)
         if best and worth(best)[0] >= CLEAR:
-            found = by_kmeans(points[rows], best["k"], seed)
-            by_size = np.argsort(-np.bincount(found), kind="stable")
-            parts[rows] = np.argsort(by_size)[found]
+            part_of = by_kmeans(points[rows], best["k"], seed)
+            by_size = np.argsort(-np.bincount(part_of), kind="stable")
+            parts[rows] = np.argsort(by_size)[part_of]
     return parts

@@ -33,8 +33,8 @@ def pytest_sessionfinish(session):
     from pgjr_lib.storage import write_json
 
     kinds = json.loads(RECORD.read_text())["kinds"] if RECORD.exists() else {}
-    made = {"date": datetime.now(UTC).date().isoformat(), **checkout()}
-    kinds |= {kind: {"tried": tried, "held": held, **made} for kind, (tried, held) in _counts.items()}
+    origin = {"date": datetime.now(UTC).date().isoformat(), **checkout()}
+    kinds |= {kind: {"tried": tried, "held": held, **origin} for kind, (tried, held) in _counts.items()}
     write_json(RECORD, {"kinds": dict(sorted(kinds.items())), "machine": cpu_name(), "versions": versions()})
 
 

@@ -186,13 +186,13 @@ def written(tmp_path, photographs):
     assert {path.name for path in images} == set(NAMES) and not others
     files = [path.name for path in images]
     output = OutputFolder(tmp_path / "out", photos)
-    made = photographs(len(files), files)
-    output.write_clusters(made, {0: "=1+1"}, np.zeros((len(files), 4), np.float32))
+    clustered = photographs(len(files), files)
+    output.write_clusters(clustered, {0: "=1+1"}, np.zeros((len(files), 4), np.float32))
     about = {"folder": "<script>alert(2)</script>", "prior": "class-name", "supervision": "names", "note": "", "skipped": NAMES,
              "raw": NAMES, "damaged": NAMES, "link": "../photos", "method": "<script>alert(3)</script>", "head": "none",
              "reason": "none", "changes": "", "guess": [], "scores": {}}  # fmt: skip
     clusters = [{"number": number, "name": "</script><script>alert(4)", "suggestions": []} for number in range(3)]
-    output.write_page(render(made, clusters, "a" * 16, 2, about), made)
+    output.write_page(render(clustered, clusters, "a" * 16, 2, about), clustered)
     return output
 
 
@@ -242,9 +242,9 @@ def test_a_parameter_that_is_no_plain_value_is_refused_before_anything_runs(tmp_
 
     cell = {"cell_type": "code", "source": "steps = 3", "metadata": {"tags": ["parameters"]}, "outputs": [], "execution_count": None}
     (tmp_path / "a.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
-    told = sentence(execute_notebook, tmp_path / "a.ipynb", tmp_path / "out.ipynb", {"steps": parse_yaml(value, "-p")})
-    tally("hostile: parameters", "The parameter steps of" in told)
-    assert "The parameter steps of" in told and len(list(tmp_path.iterdir())) == 1
+    message = sentence(execute_notebook, tmp_path / "a.ipynb", tmp_path / "out.ipynb", {"steps": parse_yaml(value, "-p")})
+    tally("hostile: parameters", "The parameter steps of" in message)
+    assert "The parameter steps of" in message and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 100_000, "1" * 10_000, "nul", "\x00", "[]", "{}", '{"key": NaN}',
@@ -264,9 +264,9 @@ def test_a_manifest_from_a_stranger_names_no_file_outside_its_folder(tmp_path, t
     from pgjr_lib.priors.cache import load
 
     write_json(tmp_path / "manifest-0.json", {"files": {"../../etc/passwd": "0"}, "config": {"views": 0}, "class_names": ["a"]})
-    told = sentence(load, tmp_path)
-    tally("hostile: records", "does not list the files" in told)
-    assert "does not list the files" in told
+    message = sentence(load, tmp_path)
+    tally("hostile: records", "does not list the files" in message)
+    assert "does not list the files" in message
 
 
 # ---- pickles ----

@@ -129,8 +129,8 @@ def test_a_file_that_just_changed_is_not_trusted_by_its_time(tmp_path):
 def test_copies_are_encoded_once_and_listed_each(photos, tmp_path, capsys):
     shutil.copy(photos / "roll 0" / "deep" / "00-0.png", photos / "copy.png")
     assert run(photos, tmp_path / "out") == 0
-    found = clusters(tmp_path / "out")
-    assert len(found) == 37 and found["copy.png"] == found["roll 0/deep/00-0.png"]
+    cluster_of = clusters(tmp_path / "out")
+    assert len(cluster_of) == 37 and cluster_of["copy.png"] == cluster_of["roll 0/deep/00-0.png"]
     with (tmp_path / "out" / "duplicates.csv").open() as stream:
         pairs = [row for row in csv.DictReader(stream) if row["same bytes as another"] == "yes"]
     assert {row["file"] for row in pairs} == {"copy.png", "roll 0/deep/00-0.png"}
@@ -264,8 +264,8 @@ def test_edits_that_are_none_are_refused_in_one_sentence(tmp_path, changes, sent
 def test_hdbscan_leaves_out_what_fits_nowhere(photos, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(photos / "odd.png")
     page = cluster_folder(photos, tmp_path / "out", ClusterOptions(prior="class-name", head="kmeans", method="hdbscan"))
-    found = clusters(page.parent)
-    assert found["odd.png"] == "-1" and len({c for c in found.values() if c != "-1"}) == 3
+    cluster_of = clusters(page.parent)
+    assert cluster_of["odd.png"] == "-1" and len({c for c in cluster_of.values() if c != "-1"}) == 3
 
 
 def test_affordable_views_follow_the_time():
