@@ -1,9 +1,10 @@
-"""The single-pass instance loss beside cross-entropy on materialised logits: time and memory of loss and gradient.
+"""The single-pass instance loss beside cross-entropy on all logits, materialised or by torch's own chunks: time and memory.
 
     python -m benchmarks.loss                     # both sizes, the default chunk
     python -m benchmarks.loss --chunks 512 4096   # to choose the default chunk
 
-Time: both in one process, in turn, so that what else the machine does meets both; medians. Memory, each way in a
+Loss and gradient by the features. Torch's chunked ``linear_cross_entropy`` takes part where this torch has it.
+Time: all in one process, in turn, so that what else the machine does meets all; medians. Memory, each way in a
 process of its own: `tensors`, the peak of all bytes that torch's allocator hands out during the call (exact), and
 `process`, the growth of the resident set from just before the call to its peak (the kernel's VmHWM, reset by
 writing 5 to /proc/self/clear_refs), which counts the matrix library's own buffers and the heap's slack too.
@@ -48,7 +49,14 @@ def materialised(f, index, bank, _chunk):
     return torch.autograd.grad(F.cross_entropy(f @ bank.T / TEMPERATURE, index), f)[0]
 
 
+def chunked(f, index, bank, _chunk):
+    options = torch.nn.LinearCrossEntropyOptions()  # without options it materialises the logits
+    return torch.autograd.grad(F.linear_cross_entropy(f / TEMPERATURE, bank, index, options=options), f)[0]
+
+
 WAYS = {"single_pass": single_pass, "materialised": materialised}
+if hasattr(torch.nn, "LinearCrossEntropyOptions"):
+    WAYS["chunked"] = chunked
 
 
 def resident(field: str) -> float:
@@ -92,7 +100,7 @@ def gpu_memory(way: str, size: int, chunk: int, device: str) -> dict[str, float]
 def seconds(size: int, chunks: list[int], repeats: int, device: str) -> dict:
     """Seconds of one call: way or chunk -> one number a round, all of them measured in turn."""
     f, index, bank = problem(size, device)
-    calls = {"materialised": lambda: materialised(f, index, bank, 0)}
+    calls = {way: lambda way=way: WAYS[way](f, index, bank, 0) for way in WAYS if way != "single_pass"}
     calls |= {chunk: lambda chunk=chunk: single_pass(f, index, bank, chunk) for chunk in chunks}
     return in_turn(calls, repeats, device)
 
@@ -117,6 +125,10 @@ def main() -> None:
         used = ", ".join(f"{name} {value:,.1f} MiB" for name, value in base.items())
         print(f"N = {size:,}: materialised {whole:.4f} s, {used}")
         beside[f"N = {size:,}"] = ratios(taken["materialised"], taken[options.chunks[0]])
+        if "chunked" in taken:
+            used = ", ".join(f"{name} {value:,.1f} MiB" for name, value in measure("chunked", size, 0).items())
+            print(f"  torch's linear_cross_entropy {statistics.median(taken['chunked']):.4f} s, {used}")
+            beside[f"N = {size:,}, beside torch's chunks"] = ratios(taken["chunked"], taken[options.chunks[0]])
         for chunk in options.chunks:
             mib, faster = measure("single_pass", size, chunk), ratios(taken[chunk], taken["materialised"])
             rows.append({

@@ -2,10 +2,11 @@
 
     python -m benchmarks.step
 
-Ours is ``training.fit`` itself: batches augmented on their device, channels_last, the single-pass loss,
-in bf16 (autocast) and in fp32. The other is IDFD as one would write it from its description: PIL augmentation by
-torchvision in a worker for each core, fp32, NCHW, torchvision's ResNet-18, the whole matrix of logits. All run in turn,
-on a GPU where there is one. The plain loop is timed from its first batch on, which leaves its workers a head start.
+Ours is ``training.fit`` itself: batches augmented on their device, channels_last, the single-pass loss, in bf16
+(autocast) and in fp32. On a GPU its steps are a captured graph, and bf16 runs without one too. The other is IDFD as one
+would write it from its description: PIL augmentation by torchvision in a worker for each core, fp32, NCHW, torchvision's
+ResNet-18, the whole matrix of logits. All run in turn, on a GPU where there is one. The plain loop is timed from its
+first batch on, which leaves its workers a head start.
 
 The ceiling is the rate at which the convolutions alone could run: the operations of ResNet-18's forward and backward
 pass, counted by torch, over those that a large bf16 matrix product reaches here. And a step of ours and a plain step on
@@ -48,13 +49,13 @@ def options_of(precision: str, epochs: int = 1) -> TrainingOptions:
 class Ours:
     """``fit`` for exactly one pass over the images, timed by itself."""
 
-    def __init__(self, images: torch.Tensor, precision: str, device: str):
+    def __init__(self, images: torch.Tensor, precision: str, device: str, captured: bool | None = None):
         self.source = ImageSource(images.to(device), Augment(SIZE), lambda x: plain(x, SIZE))
         self.model = GJR("resnet18", dim=DIM).to(device, memory_format=torch.channels_last)
-        self.bank, self.precision = MemoryBank(BANK, DIM, MU).to(device), precision
+        self.bank, self.precision, self.captured = MemoryBank(BANK, DIM, MU).to(device), precision, captured
 
     def seconds(self) -> float:
-        return fit(self.model, self.source, self.bank, options_of(self.precision))[-1]["seconds"]
+        return fit(self.model, self.source, self.bank, options_of(self.precision), captured=self.captured)[-1]["seconds"]
 
 
 class Pictures(Dataset):
@@ -164,22 +165,24 @@ def ceiling(device: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, help="batches a turn (default: 6, on a GPU 100)")
+    parser.add_argument("--steps", type=int, help="batches a turn (default: 6, on a GPU 400)")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--workers", type=int, default=workers(), help="of the plain loop (default: one a core)")
     options = parser.parse_args()
     device = default_device()
-    steps = options.steps or (6 if device == "cpu" else 100)
+    steps = options.steps or (6 if device == "cpu" else 400)
     torch.manual_seed(0)
     images = torch.randint(0, 256, (steps * BATCH, 3, SIZE, SIZE), dtype=torch.uint8)
     fast, exact = Ours(images, "bf16", device), Ours(images, "fp32", device)
     other = PlainIDFD(device, options.workers)
     ways = {"ours_bf16": fast.seconds, "ours_fp32": exact.seconds, "plain_idfd": lambda: other.seconds(images)}
+    if device != "cpu":
+        ways["ours_bf16_uncaptured"] = Ours(images, "bf16", device, captured=False).seconds
     taken = in_turn(ways, options.turns, device)
     rates = {name: [len(images) / seconds for seconds in values] for name, values in taken.items()}
     for name, values in rates.items():
         print(f"{name}: {statistics.median(values):.1f} images/s")
-    beside = {precision: ratios(taken["plain_idfd"], taken[f"ours_{precision}"]) for precision in ("bf16", "fp32")}
+    beside = {name[5:]: ratios(taken["plain_idfd"], seconds) for name, seconds in taken.items() if name.startswith("ours_")}
     for name, ratio in beside.items():
         print(f"ours in {name} / plain_idfd: {ratio['median']:.2f} (turns: {ratio['least']:.2f} to {ratio['most']:.2f})")
     limit, apart = ceiling(device), losses_apart(device)

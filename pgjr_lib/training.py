@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pgjr_lib.captured import CapturedStep
 from pgjr_lib.controls import build_jigsaw
 from pgjr_lib.devices import training_half
 from pgjr_lib.errors import PGJRError
@@ -147,6 +148,7 @@ def fit(
     extra: dict[str, Tensor] | None = None,
     chunk: int | None = None,
     checkpoint_seconds: float | None = None,
+    captured: bool | None = None,
 ) -> list[dict]:
     """Run Algorithm 1. Trains ``model`` and ``bank`` in place, on the device the model is on.
 
@@ -163,6 +165,8 @@ def fit(
         chunk: as :func:`pgjr_lib.losses.instance_discrimination`.
         checkpoint_seconds: save after an epoch when this much time has passed since the last checkpoint, and at the
             end; None takes ``CHECKPOINT_SECONDS``.
+        captured: replay the steps as a CUDA graph (:class:`pgjr_lib.captured.CapturedStep`); None does so wherever it
+            can be done, which is on a CUDA device with all negatives and an unscaled loss.
 
     Returns:
         The history, one dict for each epoch from 0: ``epoch``, ``seconds`` (of training alone, summed), ``loss``,
@@ -182,28 +186,38 @@ def fit(
         history.append(row | (on_epoch(model, 0, row) if on_epoch else {}))
     saved = time.perf_counter()
     interval = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
+    sums = torch.zeros(3, device=device)  # of the losses of an epoch
+    if captured is None:
+        captured = device.type == "cuda" and options.negatives is None and not scaled
     with _jigsaw_input(model.jigsaw if options.beta else None) as entered:
+
+        def step(index: Tensor, *inputs: Tensor) -> None:
+            with torch.autocast(device.type, half, enabled=options.precision != "fp32"):
+                f = model(*inputs)  # Eq. (5), (6) or (7)
+            instance = instance_discrimination(f, index, bank.vectors, options.tau1, chunk, options.negatives)  # Eqs. (8), (9)
+            decorrelation = feature_decorrelation(f, options.tau2)  # Eq. (10): L_F
+            loss = instance + options.alpha * decorrelation  # Eq. (11)
+            if options.beta:
+                loss = loss + options.beta * model.jigsaw.regression_error(entered["z"])  # Eq. (11): beta L_R
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()  # the loss as it is, except in float16
+            scaler.step(optimizer)
+            scaler.update()
+            bank.update(index, f.detach())  # Eq. (12)
+            sums.add_(torch.stack([loss.detach(), instance.detach(), decorrelation.detach()]))
+
+        take_step, rate = step, None
         for epoch in range(len(history) - 1, options.epochs):
-            started, sums = time.perf_counter(), torch.zeros(3, device=device)
-            optimizer.param_groups[0]["lr"] = learning_rate(epoch, options)
+            started = time.perf_counter()
+            sums.zero_()
+            if captured and learning_rate(epoch, options) != rate:
+                take_step = CapturedStep(step)  # a graph holds the rate that it was captured with
+            rate = optimizer.param_groups[0]["lr"] = learning_rate(epoch, options)
             model.train()
             torch.manual_seed(_epoch_seed(epoch, options))  # for the views
             views, indices = source.choose_views(), epoch_batches(len(source), epoch, options, device)
             for index in indices:
-                inputs = source.draw(index, views)
-                with torch.autocast(device.type, half, enabled=options.precision != "fp32"):
-                    f = model(*inputs)  # Eq. (5), (6) or (7)
-                instance = instance_discrimination(f, index, bank.vectors, options.tau1, chunk, options.negatives)  # Eqs. (8), (9)
-                decorrelation = feature_decorrelation(f, options.tau2)  # Eq. (10): L_F
-                loss = instance + options.alpha * decorrelation  # Eq. (11)
-                if options.beta:
-                    loss = loss + options.beta * model.jigsaw.regression_error(entered["z"])  # Eq. (11): beta L_R
-                optimizer.zero_grad()
-                scaler.scale(loss).backward()  # the loss as it is, except in float16
-                scaler.step(optimizer)
-                scaler.update()
-                bank.update(index, f.detach())  # Eq. (12)
-                sums += torch.stack([loss.detach(), instance.detach(), decorrelation.detach()])
+                take_step(index, *source.draw(index, views))
             means = (sums / max(len(indices), 1)).tolist()  # the only wait for the device in an epoch, apart from a scaled loss
             if not all(map(math.isfinite, means)):
                 raise PGJRError(
