@@ -13,7 +13,7 @@ from pgjr_book.races import SHARES
 from pgjr_book.scored import Setting, score
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set
-from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, joined
+from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, joined, prior_name
 from pgjr_book.show.sets import marked, title
 from pgjr_book.stats import LEVEL
 from pgjr_book.verdicts import Cell, Finding, Records
@@ -199,7 +199,7 @@ def _where(number: int, cell: Cell) -> str:
     """Name a cell as the end of a clause: claims 1 and 4 compare the same methods in all of them, the others do not."""
     where = marked(cell.where) if cell.where else title(cell.comparison.dataset)
     if number in (1, 4):
-        return f"with {PRIOR_NAMES[cell.comparison.prior]} on {where}"
+        return f"with {prior_name(cell.comparison, cell.where)} on {where}"
     name = compared(cell.comparison, cell.where)
     return f"for {name} on {where}" if number == 2 else f"{AGAINST_ITSELF[cell.comparison.baseline]} on {where}"
 

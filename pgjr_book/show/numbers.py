@@ -30,7 +30,9 @@ def signed(difference: float) -> str:
 
 
 def mean_sd(mean: float, sd: float, write: Callable[[float], str] = fixed) -> str:
-    """Write "mean ± sd", or the mean alone where ``sd`` is not a number."""
+    """Write "mean ± sd", the mean alone where ``sd`` is not a number, and nothing where neither is one."""
+    if math.isnan(mean):
+        return ""
     return write(mean) if math.isnan(sd) else f"{write(mean)} ± {write(sd)}"
 
 

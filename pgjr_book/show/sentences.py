@@ -93,13 +93,17 @@ def compared(comparison: Comparison, where: ScoredSet | None) -> str:
     """Name what is compared and with which prior, with "¶" where the prior saw labels of what the images come from."""
     if comparison.experiment == "structure":
         return f"the jigsaw against {FORMS[comparison.baseline]}"
-    prior = PRIOR_NAMES.get(comparison.prior)
-    seen = where and comparison.prior.startswith("imagenet-labels") and SETS[where.dataset].images_from
-    if not prior:
+    if comparison.prior not in PRIOR_NAMES:
         return comparison.name
     # GJR has no prior
     method, other = ("pGJR", " against GJR") if comparison.name == "pGJR against GJR" else (comparison.name, "")
-    return f"{method} with {prior}{f' {SOURCE_SEEN}' if seen else ''}{other}"
+    return f"{method} with {prior_name(comparison, where)}{other}"
+
+
+def prior_name(comparison: Comparison, where: ScoredSet | None) -> str:
+    """Name the prior of a comparison, with "¶" where it saw labels of what the images come from."""
+    seen = where and comparison.prior.startswith("imagenet-labels") and SETS[where.dataset].images_from
+    return f"{PRIOR_NAMES[comparison.prior]}{f' {SOURCE_SEEN}' if seen else ''}"
 
 
 def place(cell: Cell) -> str:
@@ -185,6 +189,16 @@ def choices(table: pd.DataFrame) -> str:
         return "not run"
     most = table["NMI difference"].abs().groupby(table["choice"]).max().sort_values(ascending=False)
     return joined([f"{choice} ({numbers.unsigned(points)})" for choice, points in most.items()])
+
+
+def rank_of_pgjr(table: pd.DataFrame) -> str:
+    """Say where pGJR stands among clusterings of the same features (:func:`tables.rank_of_pgjr`); "not run" without rows."""
+    parts = [
+        f"with {row['prior']} on {set_name(row['set'])} it is number {row['rank']} of {row['methods']} with "
+        f"{numbers.fixed(row['pGJR'])}, and first comes {row['best']} with {numbers.fixed(row['NMI'])}"
+        for row in table.to_dict("records")
+    ]
+    return "; ".join(parts) or "not run"
 
 
 def best_setting(extremes: pd.DataFrame) -> str:

@@ -271,13 +271,21 @@ def _difference(both: list[tuple[dict, dict]], level: float = LEVEL) -> dict[str
     return {"NMI difference": mean, "95 % interval low": low, "95 % interval high": high, "pairs": len(differences)}
 
 
-WHOLE = ("linear", "embedding-off", "embedding", "spatial-off", "spatial")  # heads of the strength study, without a temperature
-CHOICES = {  # what somebody who builds on a prior decides -> the pairs of variants that differ in that alone
-    "the temperature: 1, not 0.1": [(f"{head}-1", f"{head}-0.1") for head in WHOLE],
-    "a linear head, not the prior itself": [(f"linear-{tau1}", "prior") for tau1 in ("0.1", "1")],
-    "the spatial map, not the embedding map": [(f"spatial{end}", f"embedding{end}") for end in ("-off-0.1", "-0.1", "-off-1", "-1")],
+HEADS = {  # of the strength study, without a temperature
+    "linear": "a linear head", "embedding-off": "the embedding map, no jigsaw", "embedding": "the embedding map and the jigsaw",
+    "spatial-off": "the spatial map, no jigsaw", "spatial": "the spatial map and the jigsaw",
+}  # fmt: skip
+TEMPERATURES = ("0.1", "1")
+CHOICES = {  # what somebody who builds on a prior decides -> pairs of variants that differ in that alone, and all else in words
+    "the temperature: 1, not 0.1": [(f"{head}-1", f"{head}-0.1", words) for head, words in HEADS.items()],
+    "a linear head, not the prior itself": [(f"linear-{tau1}", "prior", f"τ1 {tau1}") for tau1 in TEMPERATURES],
+    "the spatial map, not the embedding map": [
+        (f"spatial{off}-{tau1}", f"embedding{off}-{tau1}", f"τ1 {tau1}, {words}")
+        for off, words in (("-off", "no jigsaw"), ("", "the jigsaw")) for tau1 in TEMPERATURES
+    ],
     "the jigsaw, not none": [
-        (f"{kind}-{tau1}", f"{kind}-off-{tau1}") for kind in ("embedding", "spatial") for tau1 in ("0.1", "1")
+        (f"{kind}-{tau1}", f"{kind}-off-{tau1}", f"τ1 {tau1}, the {kind} map")
+        for kind in ("embedding", "spatial") for tau1 in TEMPERATURES
     ],
 }  # fmt: skip
 
@@ -289,17 +297,17 @@ def choices(records: list[dict]) -> pd.DataFrame:
         records: of the experiment ``strength``.
 
     Returns:
-        "set", "choice", "prior", the variant "with" the choice, "NMI difference", its interval, and "pairs".
+        "set", "choice", "prior", "with" (what both have in common), "NMI difference", its interval, and "pairs".
     """
     rows = []
     for where, group in by_set(records).items():
         priors = [variant.removesuffix("/prior") for variant in by_variant(group) if variant.endswith("/prior")]
         for choice, compared_pairs in CHOICES.items():
             for prior in priors:
-                for first, second in compared_pairs:
+                for first, second, common in compared_pairs:
                     both = verdicts.pairs(group, f"{prior}/{first}", f"{prior}/{second}").get(where, [])
                     if difference := _difference(both):
-                        rows.append({"set": where, "choice": choice, "prior": PRIOR_NAMES[prior], "with": first, **difference})
+                        rows.append({"set": where, "choice": choice, "prior": PRIOR_NAMES[prior], "with": common, **difference})
     return pd.DataFrame(rows)
 
 
@@ -428,6 +436,26 @@ def baselines(records: list[dict]) -> pd.DataFrame:
     frame = pd.DataFrame(rows).assign(place=lambda table: table["set"].map(places))
     frame = frame.sort_values(["place", "prior", "NMI"], ascending=[True, True, False], ignore_index=True)
     return frame.drop(columns=["place", "prior"])
+
+
+def rank_of_pgjr(records: list[dict]) -> pd.DataFrame:
+    """Tabulate where pGJR stands among the clusterings that see the same features, by mean NMI.
+
+    Args:
+        records: of the experiment ``baselines``.
+
+    Returns:
+        One row a set and prior: the "best" method with its "NMI", that of "pGJR", its "rank", and the number of "methods".
+    """
+    rows = []
+    for (where, prior), group in grouped(records, lambda record: (scored.scored_set(record), record["config"]["prior"])).items():
+        means = {variant: np.mean([scored.score(run) for run in runs]) for variant, runs in by_variant(group).items()}
+        order, ours = sorted(means, key=means.get, reverse=True), f"{prior}/pgjr"
+        if ours in means:
+            best = method_name(by_variant(group)[order[0]][0])
+            rows.append({"set": where, "prior": PRIOR_NAMES[prior], "best": best, "NMI": means[order[0]], "pGJR": means[ours],
+                         "rank": order.index(ours) + 1, "methods": len(order)})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 AGREE = {"cnn": 5.0, "head": 1.0}  # NMI points by which runs of one seed on two machines may differ (the protocol page says why)

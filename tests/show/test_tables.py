@@ -199,11 +199,20 @@ def test_a_choice_is_paired_with_what_differs_in_it_alone(synthetic):
     records = [r for v, m in means.items() for r in synthetic.side(f"class-name/{v}", m, method="pgjr", count=4)]
     table = tables.choices(records)
     found = {(row["choice"].split(":")[0].split(",")[0], row["with"]): row["NMI difference"] for row in table.to_dict("records")}
-    expected = {("the temperature", "linear-1"): -2, ("a linear head", "linear-0.1"): 3, ("a linear head", "linear-1"): 1,
-                ("the jigsaw", "spatial-0.1"): 0}  # fmt: skip
+    expected = {("the temperature", "a linear head"): -2, ("a linear head", "τ1 0.1"): 3, ("a linear head", "τ1 1"): 1,
+                ("the jigsaw", "τ1 0.1, the spatial map"): 0}  # fmt: skip
     assert found == pytest.approx(expected, abs=0.3)
     assert sentences.choices(table).startswith("a linear head, not the prior itself (") and tables.choices([]).empty
     assert sentences.choices(table[:0]) == "not run" and len(figures.choices(table).axes[0].collections) == 1
+
+
+def test_pgjr_is_ranked_among_what_sees_the_same_features(synthetic):
+    means = {"temi": 34, "pgjr": 33, "joint": 30}
+    records = [r for v, m in means.items() for r in synthetic.side(f"class-name/{v}", m, method="pgjr", count=4)]
+    (row,) = tables.rank_of_pgjr(records).to_dict("records")
+    assert (row["rank"], row["methods"]) == (2, 3) and row["NMI"] == pytest.approx(34, abs=1)
+    assert "it is number 2 of 3 with" in sentences.rank_of_pgjr(tables.rank_of_pgjr(records))
+    assert sentences.rank_of_pgjr(tables.rank_of_pgjr([])) == "not run"
 
 
 def test_the_strength_study_has_a_row_for_each_part_of_the_head(synthetic):
