@@ -51,6 +51,7 @@ bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.encoding --parts speed extraction
 	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.photos
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.head
 	$(BIN)/python -m benchmarks.memory
