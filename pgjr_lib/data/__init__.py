@@ -1,7 +1,24 @@
-"""Image sets: the table of named sets, folders of images, and how both become arrays. Importing this is torch-free."""
+"""Image sets: the table of named sets, folders of images, and how both become arrays. Importing this is torch-free.
 
-from pgjr_lib.data.folders import list_images
-from pgjr_lib.data.loading import ImageSet, available, checksum, checksum_of_part, load, whole_checksum
-from pgjr_lib.data.sets import SETS
+Names are imported on first use, so that the command line starts fast.
+"""
 
-__all__ = ["SETS", "ImageSet", "available", "checksum", "checksum_of_part", "list_images", "load", "whole_checksum"]
+from importlib import import_module
+
+_HOME = {
+    "list_images": "folders",
+    "ImageSet": "loading",
+    "available": "loading",
+    "checksum": "loading",
+    "checksum_of_part": "loading",
+    "load": "loading",
+    "whole_checksum": "loading",
+    "SETS": "sets",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module 'pgjr_lib.data' has no attribute {name!r}")
+    return getattr(import_module(f"pgjr_lib.data.{_HOME[name]}"), name)
