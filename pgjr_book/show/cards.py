@@ -21,4 +21,4 @@ def cards(records: verdicts.Records, literature: list[verdicts.Published]) -> st
             "observation": summary(whole),
             "evidence": [line for finding in findings.values() for line in evidence_lines(row.claim.number, finding)],
         })  # fmt: skip
-    return fill("cards.html", cards=rows, marks=Markup(explained(places)))
+    return fill("cards.html", cards=rows, marks=Markup(explained(places, (line for row in rows for line in row["evidence"]))))

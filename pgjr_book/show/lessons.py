@@ -12,8 +12,8 @@ from pgjr_book import verdicts
 from pgjr_book.races import SHARES
 from pgjr_book.scored import Setting, score
 from pgjr_book.show import numbers
-from pgjr_book.show.groups import by_set
-from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, joined, prior_name
+from pgjr_book.show.groups import by_set, by_variant
+from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, disagreeing, joined, prior_name
 from pgjr_book.show.sets import marked, title
 from pgjr_book.stats import LEVEL
 from pgjr_book.verdicts import Cell, Finding, Records
@@ -21,26 +21,30 @@ from pgjr_book.verdicts import Cell, Finding, Records
 LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 counts instead
     1: {
         "holds": "pGJR reaches its own end faster than GJR reaches its own, encodings included",
-        "fails": "pGJR does not reach its own end faster than GJR reaches its own, encodings included",
+        "fails": "pGJR takes no less time to its own end than GJR to its own, encodings included",
         "mixed": "whether pGJR reaches its own end faster than GJR reaches its own depends on the prior",
         "open": "whether pGJR reaches its own end faster than GJR reaches its own is open",
     },
     4: {
-        "holds": "which of GJR and pGJR wins depends on the data and on what the prior knows of them",
+        "holds": "whether GJR or pGJR wins depends on the set or on the prior",
         "fails": "one of GJR and pGJR is never behind the other",
         "open": "whether GJR or pGJR wins is open for some sets and priors",
     },
     5: {
         "holds": "the jigsaw uses structure",
         "fails": "the jigsaw does not use structure",
-        "mixed": "the tests of whether the jigsaw uses structure disagree",
+        "mixed": "on generated images (pieces and hard pieces) the tests of whether the jigsaw uses structure disagree",
         "open": "whether the jigsaw uses structure is open",
     },
 }
+WITHIN = (
+    f"any effect is within the margin (±{numbers.setting(verdicts.MARGIN_CNN)} for a CNN, ±{numbers.setting(verdicts.MARGIN_HEAD)} for"
+    " a head)"
+)
 SIDES = {  # outcome -> how a sentence calls it, by claim where that differs
     "gain": {1: "faster", 2: "it helps", 4: "pGJR wins", 5: "it does better"},
     "harm": {1: "not faster", 2: "it harms", 4: "GJR wins", 5: "it does worse"},
-    "equivalent": {1: "equally fast", 2: "it changes nothing", 4: "both are as good", 5: "it does no better"},
+    "equivalent": {1: "equally fast", 2: WITHIN, 4: "they differ by less than the margin", 5: "it does no better"},
     "open": {1: "open", 2: "open", 4: "open", 5: "open whether it does better"},
     None: {1: "not finished", 2: "not finished", 4: "not finished", 5: "not finished: whether it does better"},
 }
@@ -100,9 +104,9 @@ def as_html(said: list[Lesson]) -> str:
 
 
 def in_short(records: Records) -> str:
-    """Return the front page's sentences: one on speed, one on the jigsaw and its controls, and what they were seen with.
+    """Return the front page's sentences: what was run, one on speed, one on the jigsaw and its controls, one on k-means.
 
-    Where neither was run, the first of the other claims speaks. "" without runs.
+    Where neither claim 1 nor claim 2 was run, the first of the other claims speaks. "" without runs.
     """
     learned = lessons(records)
     first = [lesson for lesson in learned if lesson.number in (1, 2)] or learned[:1]
@@ -110,10 +114,30 @@ def in_short(records: Records) -> str:
     sentences = [f"{begun('; '.join(lesson.lead for lesson in group))}." for _, group in by_claim]
     columns = {lesson.column for lesson in first}
     if columns == {"stand-in"}:
-        sentences.append("We saw this with stand-ins for CLIP.")
+        sentences.insert(0, "No run here used CLIP: supervised encoders stand in for it, and the CNNs trained for minutes.")
     elif "stand-in" in columns:
-        sentences.append("Some of it was seen with stand-ins for CLIP.")
-    return " ".join(sentences)
+        sentences.insert(0, "Some of this was seen with stand-ins for CLIP, which are supervised.")
+    return " ".join([*sentences, *beside_kmeans(records["heads"] if "heads" in records else [])])
+
+
+def beside_kmeans(records: list[dict]) -> list[str]:
+    """Say how far pGJR's NMI is from that of k-means on the same prior's features, over priors and sets; [] without both.
+
+    Args:
+        records: of the experiment ``heads``.
+    """
+    gaps = []
+    for group in by_set([record for record in records if not record.get("series")]).values():
+        variants = by_variant(group)
+        for variant, runs in variants.items():
+            prior = variant.removesuffix("/pgjr")
+            if prior != variant and f"{prior}/prior" in variants:
+                ours, theirs = (np.mean([score(run) for run in side]) for side in (runs, variants[f"{prior}/prior"]))
+                gaps.append(ours - theirs)
+    if not gaps:
+        return []
+    low, high = numbers.signed(min(gaps)), numbers.signed(max(gaps))
+    return [f"Beside k-means on the same frozen features, pGJR’s mean NMI differs by {low} to {high} points."]
 
 
 def cnn_level(records: list[dict], published: pd.DataFrame) -> str:
@@ -140,7 +164,9 @@ def jigsaw_lead(finding: Finding) -> str:
     done = [cell for cell in finding.cells if cell.outcome]
     helps, rest = sum(cell.outcome == "gain" for cell in done), len(finding.cells) - len(done)
     unfinished = f" ({rest} {'has' if rest == 1 else 'have'} no outcome yet)" if rest else ""
-    return f"the jigsaw improves clustering in {helps} of {len(done)} comparisons{unfinished}"
+    left = sum(cell.outcome == "gain" and cell.interval(finding.level)[1] > 0 for cell in done)
+    corrected = f", and in {left or 'none'} once corrected for their number" if left < helps else ""
+    return f"the jigsaw improves clustering in {helps} of {len(done)} comparisons{unfinished}{corrected}"
 
 
 def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | None:
@@ -169,22 +195,24 @@ def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | N
 
 
 def _head_start(records: Records, finding: Finding) -> str:
-    """Say that pGJR is at GJR's end before any training, and with which priors; "" where it is with none.
+    """Say that pGJR's untrained head is nearly at GJR's end, and with which priors; "" where it is with none.
 
     Claim 1 asks when each method reaches its own end, which hides that.
     """
-    ahead = []
+    ahead, places = [], []
     for comparison in (cell.comparison for cell in finding.cells if cell.runs):
         gjr = verdicts.race(records, comparison.baseline, comparison.dataset)
         goal = float(np.mean(list(gjr.ends.values()))) if gjr.ends else None
         pgjr = verdicts.race(records, comparison.variant, comparison.dataset, goal)
         if goal is not None and pgjr.ends and pgjr.before_training[SHARES[-1], "gjr"] == len(pgjr.ends):
             ahead.append(PRIOR_NAMES[comparison.prior])
+            places.append(title(comparison.dataset))
     if not ahead:
         return ""
     every = len(ahead) == sum(cell.runs > 0 for cell in finding.cells)
     where = "" if every else f"with {joined(ahead)} "
-    return f", but {where}it scores as high as trained GJR before any training"
+    there, share = joined(list(dict.fromkeys(places))), f"{100 * SHARES[-1]:.0f} %"
+    return f", but on {there} {where}its untrained head has at least {share} of trained GJR’s NMI, as its prior was trained before"
 
 
 def _by_outcome(number: int, finding: Finding) -> str:
@@ -211,4 +239,4 @@ def _size(number: int, cell: Cell) -> str:
     note = f", but {cell.note}" if cell.note else ""
     if number == 1:
         return f" (it takes {numbers.fixed(np.exp(-mean), 1)} times GJR’s seconds{note})"
-    return f" ({numbers.signed(mean)} [{numbers.signed(low)}, {numbers.signed(high)}])"
+    return f" ({numbers.signed(mean)} [{numbers.signed(low)}, {numbers.signed(high)}]{disagreeing(cell)})"

@@ -33,6 +33,10 @@ VERDICTS = {  # column of the ledger -> verdict -> its words; a verdict that is 
 }
 OUTCOMES = {"gain": "gain", "harm": "harm", "equivalent": "equivalent", "open": "open", None: "not finished"}
 RACES = {"gain": "pGJR is faster", "harm": "pGJR is not faster", "equivalent": "both are equally fast"}  # for claim 1
+AGAINST_CONTROLS = {  # outcome of the learned jigsaw minus a control
+    "gain": "favour the learned jigsaw", "harm": "favour the control", "equivalent": "are equivalent", "open": "are open",
+}  # fmt: skip
+WINNERS = {"gain": "pGJR wins", "harm": "GJR wins"}  # for claim 4
 NOTHING_TO_JUDGE = {  # claim -> what its test lacks where it was not run
     1: "no curves of GJR and pGJR on CIFAR-10",
     2: "no paired runs with and without the jigsaw on CIFAR-10 or STL-10",
@@ -54,7 +58,7 @@ def verdict(finding: Finding, column: str = "stand-in") -> str:
     word = VERDICTS[column].get(finding.verdict, finding.verdict)
     with_clip = [cell.runs for cell in finding.cells if cell.comparison.prior == "clip"]
     alone = column == "clip" and finding.verdict != "not run" and with_clip and not any(with_clip)
-    return f"{word}, no run with CLIP yet" if alone else word
+    return f"{word} (CNNs only, no run with CLIP yet)" if alone else word
 
 
 def verdict_by_column(findings: dict[Setting, Finding]) -> str:
@@ -116,8 +120,12 @@ def state(cell: Cell) -> str:
     """Word the outcome of a cell, or say that it was not run or is not finished."""
     if not cell.runs:
         return "not run"
-    race = cell.comparison.experiment == "convergence"
-    return RACES.get(cell.outcome, OUTCOMES[cell.outcome]) if race else OUTCOMES[cell.outcome]
+    return worded(cell.comparison, cell.outcome)
+
+
+def worded(comparison: Comparison, outcome: verdicts.Outcome | None) -> str:
+    """Word an outcome of a comparison; claims 1 and 4 have winners."""
+    return {"convergence": RACES, "winner": WINNERS}.get(comparison.experiment, {}).get(outcome, OUTCOMES[outcome])
 
 
 def _cell(number: int, cell: Cell, level: float) -> str:
@@ -132,12 +140,13 @@ def _cell(number: int, cell: Cell, level: float) -> str:
     mean, low, high = (f"{value:+.1f}" for value in interval)
     if cell.outcome in ("gain", "harm") and interval.low <= 0 <= interval.high:
         outcome += " by its own, narrower interval"  # the one shown holds together with those of the claim's other cells
-    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {outcome}{_others(cell)}"
+    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {outcome}{disagreeing(cell)}"
 
 
-def _others(cell: Cell) -> str:
+def disagreeing(cell: Cell) -> str:
     """Say where ACC or ARI have another outcome than NMI."""
-    different = [f"{metric.upper()} says {OUTCOMES[found]}" for metric, found in cell.others.items() if found != cell.outcome]
+    others = {metric.upper(): found for metric, found in cell.others.items() if found != cell.outcome}
+    different = [f"{metric} says {worded(cell.comparison, found)}" for metric, found in others.items()]
     return f", but {' and '.join(different)}" if different else ""
 
 
@@ -171,10 +180,10 @@ def intervals(paired: pd.DataFrame) -> str:
 def controls(attributed: pd.DataFrame) -> str:
     """Say, for each method and set of :func:`tables.attribution`, how the learned jigsaw compares with each control.
 
-    "not run" without rows.
+    What is not finished is left out; "not run" without rows.
     """
-    parts = []
-    for (where, method), rows in attributed.groupby(["set", "method"], sort=False) if len(attributed) else ():
+    parts, finished = [], attributed[attributed["outcome"] != OUTCOMES[None]] if len(attributed) else attributed
+    for (where, method), rows in finished.groupby(["set", "method"], sort=False) if len(finished) else ():
         against = [
             f"{row['control']} ({numbers.signed(row['NMI difference'])} [{numbers.signed(row['95 % interval low'])}, "
             f"{numbers.signed(row['95 % interval high'])}], {row['outcome']})" for row in rows.to_dict("records")
@@ -183,12 +192,23 @@ def controls(attributed: pd.DataFrame) -> str:
     return "; ".join(parts) or "not run"
 
 
+def controls_counted(attributed: pd.DataFrame) -> str:
+    """Count the finished comparisons of the learned jigsaw with a control, by outcome; "not run" without any."""
+    finished = attributed[attributed["outcome"] != OUTCOMES[None]] if len(attributed) else attributed
+    if finished.empty:
+        return "not run"
+    counts = {words: int((finished["outcome"] == OUTCOMES[outcome]).sum()) for outcome, words in AGAINST_CONTROLS.items()}
+    return f"of {len(finished)} finished comparisons {joined([f'{count} {words}' for words, count in counts.items()])}"
+
+
 def choices(table: pd.DataFrame) -> str:
-    """Say by how much each choice moves NMI at most, the largest first (:func:`tables.choices`); "not run" without rows."""
+    """Say between which differences each choice moves NMI, the largest first (:func:`tables.choices`); "not run" without rows."""
     if table.empty:
         return "not run"
-    most = table["NMI difference"].abs().groupby(table["choice"]).max().sort_values(ascending=False)
-    return joined([f"{choice} ({numbers.unsigned(points)})" for choice, points in most.items()])
+    by_choice = table.groupby("choice")["NMI difference"].agg(["min", "max"])
+    most = by_choice.abs().max(axis=1).sort_values(ascending=False).index
+    ranges = [(choice, *by_choice.loc[choice, ["min", "max"]]) for choice in most]
+    return joined([f"{choice} ({numbers.signed(low)} to {numbers.signed(high)})" for choice, low, high in ranges])
 
 
 def rank_of_pgjr(table: pd.DataFrame) -> str:

@@ -14,7 +14,17 @@ from pgjr_book.run_config import CNNS, EXTRAS, RunConfig
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped
-from pgjr_book.show.sentences import COLUMNS, CONTROLS, OUTCOMES, PRIOR_NAMES, compared, evidence, state, verdict
+from pgjr_book.show.sentences import (
+    COLUMNS,
+    CONTROLS,
+    OUTCOMES,
+    PRIOR_NAMES,
+    compared,
+    evidence,
+    state,
+    verdict,
+    worded,
+)
 from pgjr_book.show.sets import class_names, method_name, title
 from pgjr_book.stats import LEVEL, paired_interval
 from pgjr_lib.data.sets import SETS
@@ -318,7 +328,8 @@ def races(records: verdicts.Records) -> pd.DataFrame:
         records: of the experiments ``convergence`` and ``timing``.
 
     Returns:
-        "target" names a share of the method's own end or of GJR's; "seconds" is NaN where nothing was timed alone;
+        "target" names a share of the method's own end or of GJR's; "seconds" is NaN where nothing was timed alone, and
+        so is "seconds before training", the plain encoding that the untrained head needs;
         "from nothing" adds the prior's own training, and is NaN where its seconds are not known;
         "never" and "before training" count the seeds that never got there, or were there before training.
     """
@@ -337,6 +348,7 @@ def races(records: verdicts.Records) -> pd.DataFrame:
                     "target": f"{100 * share:.0f} % of {'its own end' if whose == 'own' else 'GJR’s end'}",
                     "epochs": float(np.median(list(epochs.values()))),
                     "seconds": (needed := float(np.median(list(seconds.values()))) if seconds else float("nan")),
+                    "seconds before training": race.clock.seconds(0) if race.clock else float("nan"),
                     "from nothing": needed + (race.clock.prior_s if race.clock else float("nan")),
                     "never": race.censored[share, whose], "before training": race.before_training[share, whose],
                     "seeds": len(epochs),
@@ -360,7 +372,7 @@ def cells(findings: dict[Setting, verdicts.Finding]) -> pd.DataFrame:
                 "set": cell.where or title(cell.comparison.dataset), "comparison": compared(cell.comparison, cell.where),
                 **where, "NMI difference": interval[0], f"{level} low": interval[1], f"{level} high": interval[2],
                 "outcome": state(cell),
-                **{f"by {metric.upper()}": OUTCOMES[found] for metric, found in cell.others.items()}, "runs": cell.runs,
+                **{f"by {metric.upper()}": worded(cell.comparison, found) for metric, found in cell.others.items()}, "runs": cell.runs,
             })  # fmt: skip
     return pd.DataFrame(rows)
 

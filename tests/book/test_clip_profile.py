@@ -99,7 +99,7 @@ def test_the_notebook_goes_from_nothing_to_a_zip_of_records(clone):
     packed = zipfile.ZipFile(build / "records-clip.zip")
     assert len(packed.namelist()) == len(records) > 50
     page = (build / "notebooks" / "run-on-a-gpu.ipynb").read_text()
-    for part in ("The claims ledger", "Figure 4.", "Figure 5.", "Table 2.", "Table 5.", "an hour of a GPU", "runs computed"):
+    for part in ("The claims ledger", "Figure 4.", "Figure 5.", "Table 2.", "Table 5.", "profile clip", "runs computed"):
         assert part in page
     ledger = (build / "notebooks" / "ledger.ipynb").read_text()
     assert "2 of 10 runs, not finished" in ledger  # in the column of CLIP beside a short CNN

@@ -6,13 +6,13 @@ from pgjr_book.show import sentences, tables
 
 
 def in_series(records: list[dict], **fields) -> list[dict]:
-    return [{**r, "key": f"{r['key']} b", "series": "an hour of a GPU", "config": {**r["config"], **fields}} for r in records]
+    return [{**r, "key": f"{r['key']} b", "series": "profile clip", "config": {**r["config"], **fields}} for r in records]
 
 
 def test_a_series_speaks_in_its_own_column_alone(synthetic):
     small = synthetic.jigsaw(3)
     large = in_series(synthetic.jigsaw(-3, ("cifar10",)), backbone="resnet18", epochs=15)
-    heads = [{**r, "variant": f"clip/{r['variant'].removeprefix('class-name/')}", "series": "an hour of a GPU",
+    heads = [{**r, "variant": f"clip/{r['variant'].removeprefix('class-name/')}", "series": "profile clip",
               "config": {**r["config"], "prior": "ViT-B-32-quickgelu/openai", "limit": None, "fold": None}}
              for r in synthetic.heads(3)]  # fmt: skip
     records = {"attribution": [*small, *large], "heads": heads}
@@ -32,7 +32,7 @@ def test_without_a_series_the_ledger_is_that_of_the_rules(synthetic):
 def test_tables_keep_series_apart(synthetic):
     records = {"attribution": [*synthetic.jigsaw(3), *in_series(synthetic.jigsaw(-3, ("cifar10",)))], "heads": []}
     found = {(row["set"].dataset, row["set"].series): row["NMI difference"] for row in tables.effects(records).to_dict("records")}
-    assert found["cifar10", ""] > 2 and found["cifar10", "an hour of a GPU"] < -2 and found["stl10", ""] > 2
+    assert found["cifar10", ""] > 2 and found["cifar10", "profile clip"] < -2 and found["stl10", ""] > 2
     assert [len(part["attribution"]) for part in by_series(records)] == [40, 20]
     assert len(of_column(records, "stand-in")["attribution"]) == 40
     assert of_column(records, "clip")["attribution"] == []  # a small ResNet never speaks beside CLIP
@@ -49,6 +49,6 @@ def test_pages_show_every_column_that_was_run_and_the_story_follows_a_whole_one(
     text = sentences.evidence(2, shown(row))
     assert text.startswith("With CLIP, short CNN schedule: GJR on ") and ". On our stand-in: GJR on " in text
     verdict = sentences.verdict_by_column(shown(row))
-    assert verdict == "with CLIP, short CNN schedule: open, no run with CLIP yet; on our stand-in: open"
+    assert verdict == "with CLIP, short CNN schedule: open (CNNs only, no run with CLIP yet); on our stand-in: open"
     nothing = ledger({})[1]
     assert list(shown(nothing)) == ["stand-in"] and sentences.verdict_by_column(shown(nothing)) == "not run"

@@ -96,7 +96,7 @@ def test_a_profile_like_another_has_its_runs_with_another_prior(manifest):
         assert {run.config.prior for run in ours} - {None} == {"imagenet-labels"}
         kept = [run for run in theirs if run.config.dataset != "tiny-imagenet"]
         assert [run.variant.replace("clip/", "imagenet-labels/") for run in kept] == [run.variant for run in ours]
-    assert {run.series for run in variant_runs(loaded, "clip", "main")} == {"an hour of a GPU"}
+    assert {run.series for run in variant_runs(loaded, "clip", "main")} == {"profile clip"}
     assert {run.series for run in variant_runs(loaded, "clip-imagenet-labels", "main")} == {""}
     with pytest.raises(PGJRError, match="profiles.clip-class-name is like clip: name its prior"):
         manifest(lambda m: m["profiles"]["clip-class-name"].pop("prior"))

@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 
 from pgjr_book import verdicts
-from pgjr_book.show.lessons import Lesson, as_html, cnn_level, in_short, lessons
+from pgjr_book.show.lessons import Lesson, as_html, beside_kmeans, cnn_level, in_short, jigsaw_lead, lessons
+from pgjr_book.stats import LEVEL
+from pgjr_book.verdicts import Cell, Finding
 
 
 @pytest.fixture
@@ -22,7 +24,8 @@ def test_there_is_a_sentence_for_every_claim_with_runs(everything):
     assert speed.startswith("Whether pGJR reaches its own end faster than GJR reaches its own is open: faster with the class-name ")
     assert "(it takes 0.1 times GJR’s seconds); not run with the ImageNet-label prior on CIFAR-10." in speed
     assert jigsaw.startswith("The jigsaw improves clustering in 2 of 5 comparisons: it helps for GJR on CIFAR-10 (test) ‡ (+3.1 [")
-    assert "; it changes nothing for pGJR with the class-name prior on CIFAR-10 (train, folds of 5,000) ‡ (" in jigsaw
+    within = "; any effect is within the margin (±1 for a CNN, ±0.5 for a head) for pGJR"
+    assert f"{within} with the class-name prior on CIFAR-10 (train, folds of 5,000) ‡ (" in jigsaw
     assert controls.startswith("Where it helps, a control does as well: for GJR on CIFAR-10 (test) ‡ a blur without blocks does as")
     assert lessons({}) == [] and in_short({}) == ""
 
@@ -34,9 +37,10 @@ def test_a_head_start_is_said_beside_the_speed(synthetic):
         for r in race["convergence"]]}  # fmt: skip
     (speed,) = lessons(ahead)
     settled = "whether pGJR reaches its own end faster than GJR reaches its own is open"
-    assert speed.lead == f"{settled}, but it scores as high as trained GJR before any training"
+    head_start = "but on CIFAR-10 its untrained head has at least 95 % of trained GJR’s NMI, as its prior was trained before"
+    assert speed.lead == f"{settled}, {head_start}"
     (slow,) = lessons(race)
-    assert "before any" not in slow.sentence
+    assert "untrained" not in slow.sentence
 
 
 def test_a_gain_without_an_equal_control_is_said(everything):
@@ -68,7 +72,7 @@ def test_without_a_gain_there_is_no_control_to_speak_of(synthetic):
 
 
 def test_a_series_never_enters_the_controls_of_the_stand_ins(everything):
-    large = [{**r, "key": f"{r['key']} b", "series": "an hour of a GPU",
+    large = [{**r, "key": f"{r['key']} b", "series": "profile clip",
               "config": {**r["config"], "backbone": "resnet18"}, "scores": {"plain": {k: [0.9] * 2 for k in r["scores"]["plain"]}}}
              for r in everything["attribution"] if r["variant"] == "gjr" and r["config"]["dataset"] == "cifar10"]  # fmt: skip
     mixed = {**everything, "attribution": [*everything["attribution"], *large]}
@@ -77,12 +81,29 @@ def test_a_series_never_enters_the_controls_of_the_stand_ins(everything):
     assert {lesson.column for lesson in ours} == {"stand-in"}  # of the column with CLIP, one cell of three was begun
 
 
-def test_the_front_page_has_two_sentences(everything):
+def test_the_front_page_says_what_was_run_and_what_was_found(everything):
     text = in_short(everything)
-    assert text.count(".") == 3 and text.startswith(
-        "Whether pGJR reaches its own end faster than GJR reaches its own is open. The jigsaw"
-    )
-    assert text.endswith("; where it helps, a control does as well. We saw this with stand-ins for CLIP.")
+    assert text.startswith("No run here used CLIP: ")
+    assert ". Whether pGJR reaches its own end faster than GJR reaches its own is open. The jigsaw" in text
+    assert text.endswith("; where it helps, a control does as well.")
+
+
+def test_the_front_page_says_how_far_pgjr_is_from_kmeans(everything):
+    pgjr = [r for r in everything["heads"] if r["variant"] == "class-name/pgjr" and r["config"]["dataset"] == "cifar10"]
+    lower = [{**r, "variant": "class-name/prior", "scores": {"plain": {"nmi": [x - 0.02 for x in r["scores"]["plain"]["nmi"]]}}}
+             for r in pgjr]  # fmt: skip
+    (sentence,) = beside_kmeans([*pgjr, *lower])
+    assert sentence.endswith("differs by +2.0 to +2.0 points.")
+    assert beside_kmeans(pgjr) == beside_kmeans([]) == []
+
+
+def test_a_gain_that_a_correction_takes_back_is_not_counted_twice():
+    def interval(level):
+        return (1.0, 0.2, 1.8) if level == LEVEL else (1.0, -0.1, 2.1)
+
+    gain, same = (Cell(None, None, 10, outcome, interval=interval) for outcome in ("gain", "equivalent"))
+    assert jigsaw_lead(Finding("mixed", (gain, same))).endswith("in 1 of 2 comparisons, and in none once corrected for their number")
+    assert jigsaw_lead(Finding("holds", (gain,))).endswith("in 1 of 1 comparisons")
 
 
 def test_every_verdict_has_its_lead():
