@@ -20,8 +20,8 @@ from pgjr_lib.devices import default_device
 from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.backends import Encoding, choose, has_openvino
 from pgjr_lib.priors.chunks import Encoder
-from pgjr_lib.priors.config import CHUNK, check_config, feature_key, manifest_name, part_names
-from pgjr_lib.priors.encoder import load_prior
+from pgjr_lib.priors.config import CHUNK, FeatureConfig, check_config, feature_key, manifest_name, part_names
+from pgjr_lib.priors.encoder import Prior, load_prior
 from pgjr_lib.priors.fetch import fetch
 from pgjr_lib.priors.names import digest
 from pgjr_lib.progress import progress
@@ -134,25 +134,30 @@ def extract(
                 for chunk in folder.glob(f"{part}.chunk-*"):
                     chunk.unlink(missing_ok=True)
             files = {part: _note(_file(folder, part), stamp_of_part, alone) for part in part_names(config.views)}
-            notes = [_note(pca_path, stamp, alone), *files.values()]
-            seconds = sum(note["seconds"] for note in notes)
-            write_sealed(folder / manifest_name(config.views), {
-                "key": key, "config": config.model_dump(), "count": len(image_set.labels), "class_names": image_set.class_names,
-                "data": {"name": image_set.name, "split": image_set.split, "count": len(image_set.labels),
-                         "classes": len(image_set.class_names), "checksum": image_set.checksum, "note": image_set.note,
-                         "corrupt": image_set.corrupt},
-                "weights": {"name": prior.name, "checksum": prior.checksum, "supervision": prior.supervision,
-                            "training_seconds": prior.training_seconds},
-                "image_size": prior.image_size, **asdict(encoding),
-                "threads": sorted({threads for note in notes for threads in note["threads"]}),
-                "batches": sorted({size for note in notes for size in note.get("batches", [])}),
-                "alone": all(note["alone"] for note in notes),
-                "seconds": round(seconds, 3), "plain_seconds": round(sum(note["seconds"] for note in notes[:2]), 3),
-                "images_per_second": round(len(image_set.labels) * (1 + config.views) / max(seconds, 1e-9), 1),
-                "paths": list(image_set.paths) if ":" in image_set.name else [],  # of a folder of the user's own
-                "files": {_file(folder, part).name: note["checksum"] for part, note in files.items()},
-            })  # fmt: skip
+            manifest = _manifest(config, key, image_set, prior, _note(pca_path, stamp, alone), files)
+            write_sealed(folder / manifest_name(config.views), manifest)
         return load(folder, config.views)
+
+
+def _manifest(config: FeatureConfig, key: str, image_set, prior: Prior, pca: dict, parts: dict[str, dict]) -> dict:
+    """Return what the manifest of a finished folder says; ``pca`` and ``parts`` are the notes of its files."""
+    notes, count = [pca, *parts.values()], len(image_set.labels)
+    seconds = sum(note["seconds"] for note in notes)
+    return {
+        "key": key, "config": config.model_dump(), "count": count, "class_names": image_set.class_names,
+        "data": {"name": image_set.name, "split": image_set.split, "count": count, "classes": len(image_set.class_names),
+                 "checksum": image_set.checksum, "note": image_set.note, "corrupt": image_set.corrupt},
+        "weights": {"name": prior.name, "checksum": prior.checksum, "supervision": prior.supervision,
+                    "training_seconds": prior.training_seconds},
+        "image_size": prior.image_size, **asdict(prior.encoding),
+        "threads": sorted({threads for note in notes for threads in note["threads"]}),
+        "batches": sorted({size for note in notes for size in note.get("batches", [])}),
+        "alone": all(note["alone"] for note in notes),
+        "seconds": round(seconds, 3), "plain_seconds": round(sum(note["seconds"] for note in notes[:2]), 3),
+        "images_per_second": round(count * (1 + config.views) / max(seconds, 1e-9), 1),
+        "paths": list(image_set.paths) if ":" in image_set.name else [],  # of a folder of the user's own
+        "files": {_file(Path(), part).name: note["checksum"] for part, note in parts.items()},
+    }  # fmt: skip
 
 
 def load(folder, views: int | None = None) -> FeatureSet:
