@@ -4,14 +4,15 @@ The jigsaw depends on where a position lies in its block, so a wave comes back w
 response at a frequency is the mean over phases of the gain at that frequency. All waves run along the rows of a map.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from pgjr_book.scored import ScoredSet
+from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set_and_variant, grouped
 from pgjr_lib.controls import Blur, build_jigsaw
 from pgjr_lib.jigsaw import GridJigsaw
@@ -159,23 +160,27 @@ def _start(config: dict) -> np.ndarray:
     return matrix.detach().numpy()
 
 
-# ---- in words ----
+# ---- in numbers and in words ----
 
 
-def summary(rows: list[Learned], set_name: Callable[[ScoredSet], str]) -> str:
-    """Say for each variant how far A moved and what became of its gains; "Not run." without rows."""
-    return " ".join(_in_words(row, set_name(row.where)) for row in rows) or "Not run."
+def moved(rows: list[Learned]) -> pd.DataFrame:
+    """Tabulate how far A moved, and what became of its gains at frequency 0 and at the highest that its grids tell apart."""
+    table = []
+    for row in rows:
+        gains = {"0": 0.0, "the highest": 1 / (2 * row.g)} if row.after else {}
+        times = {"start": row.before, "end": row.after}
+        table.append({
+            "set": row.where, "variant": row.label, "seeds": len(row.end), "A moves by": row.change,
+            "% of its norm": 100 * row.change / row.size if row.size else float("nan"),
+            **{f"gain at {name}, {time}": float(np.mean([answer.at(frequency) for answer in answers]))
+               for name, frequency in gains.items() for time, answers in times.items()},
+        })  # fmt: skip
+    return pd.DataFrame(table)
 
 
-def _in_words(row: Learned, where: str) -> str:
-    seeds = f"{len(row.end)} seed{'s' if len(row.end) > 1 else ''}"
-    share = f", {100 * row.change / row.size:.1f} % of its norm" if row.size else ""
-    words = f"On {where}, {row.label} ({seeds}): A moves by {row.change:.2f}{share}"
-    if not row.after:
-        return f"{words}."
-    highest = 1 / (2 * row.g)
-    gains = [
-        f"from {np.mean([r.at(f) for r in row.before]):.2f} to {np.mean([r.at(f) for r in row.after]):.2f} at frequency {f:g}"
-        for f in (0, highest)
-    ]
-    return f"{words}; the gain goes {' and '.join(gains)}."
+def summary(table: pd.DataFrame) -> str:
+    """Say how far A moved at least and at most (:func:`moved`), where it did not start at zero; "Not run." without rows."""
+    if table.empty:
+        return "Not run."
+    least, most = (numbers.fixed(bound) for bound in (table["% of its norm"].min(), table["% of its norm"].max()))
+    return f"In training A moves by {least} to {most} % of its norm."

@@ -154,3 +154,10 @@ def test_the_rules_of_the_records():
     assert sentences.rules(RulesHistory(1, 1, 0, 0), "rules.py") == (
         "1 of 1 records were made under the current version of rules.py, 0 under another version."
     )
+
+
+def test_comparisons_with_controls_are_counted_by_outcome():
+    outcomes = pd.DataFrame({"outcome": ["gain", "equivalent", "equivalent", "not finished"]})
+    counted = sentences.controls_counted(outcomes)
+    assert counted.startswith("of 3 finished comparisons 1 favour the learned jigsaw, 0 favour the control, 2 are equivalent")
+    assert sentences.controls_counted(outcomes[:0]) == sentences.controls_counted(outcomes[3:]) == "not run"

@@ -81,16 +81,18 @@ def test_sets_variants_and_versions_stand_apart(trained):
     assert len(rows) == 4 and [len(group) for group in spectra.by_set(rows).values()] == [2, 1, 1]
 
 
-def test_the_summary_says_how_far_and_to_which_gains(trained):
-    def name(where):
-        return where.dataset.upper()
+def test_the_table_says_how_far_a_moved_and_to_which_gains(trained):
+    (row,) = spectra.moved(spectra.learned([trained(0), trained(1)])).round(2).to_dict("records")
+    assert (row["variant"], row["seeds"], row["A moves by"], row["% of its norm"]) == ("gjr-on", 2, 0.35, pytest.approx(30.7, abs=0.1))
+    assert [row[f"gain at {name}, {time}"] for name in ("0", "the highest") for time in ("start", "end")] == [1.98, 2.28, 0.68, 0.58]
+    permuted, zero = (spectra.moved(spectra.learned([trained(jigsaw=kind)])) for kind in ("permuted", "zero"))
+    assert "gain at 0, end" not in permuted and np.isnan(zero["% of its norm"][0])
 
-    assert spectra.summary([], name) == "Not run."
-    words = spectra.summary(spectra.learned([trained(0), trained(1)]), name)
-    assert words.startswith("On DIGITS, gjr-on (2 seeds): A moves by 0.35, 30.7 % of its norm; the gain goes from 1.98 to 2.28")
-    assert words.endswith("at frequency 0 and from 0.68 to 0.58 at frequency 0.25.")
-    permuted, zero = (spectra.summary(spectra.learned([trained(jigsaw=kind)]), name) for kind in ("permuted", "zero"))
-    assert permuted.endswith("of its norm.") and "(1 seed):" in permuted and "of its norm" not in zero
+
+def test_the_summary_says_how_far_a_moved_at_least_and_at_most(trained):
+    assert spectra.summary(spectra.moved([])) == "Not run."
+    table = spectra.moved(spectra.learned([trained(0), trained(jigsaw="zero")]))
+    assert spectra.summary(table).startswith("In training A moves by ") and "nan" not in spectra.summary(table)
 
 
 def test_figures_draw_the_responses():
