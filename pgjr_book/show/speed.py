@@ -28,9 +28,9 @@ class Goal:
 GOALS = (
     Goal("step", "bf16", "a training step of ResNet-18, in bf16", "IDFD written plainly, in fp32", 2.6),
     Goal("step-gpu", "bf16", "a training step of ResNet-18, in bf16", "IDFD written plainly, in fp32", 6),
-    Goal("head", "ours", "ten epochs of pGJR’s head", "the head written plainly", 2),
-    Goal("head-gpu", "ours", "two epochs of pGJR’s head", "the head written plainly", 2),
-    Goal("head", "sampled, beside k-means", "ten epochs of pGJR’s head, sampled negatives", "KMeans(n_init=20) on the features", 1),
+    Goal("head", "ours", "training pGJR’s head", "the head written plainly", 2),
+    Goal("head-gpu", "ours", "training pGJR’s head", "the head written plainly", 2),
+    Goal("head", "sampled, beside k-means", "training pGJR’s head, sampled negatives", "KMeans(n_init=20) on the features", 1),
     Goal("loss", "N = 60,000", "the instance loss and its gradient, N = 60,000", "all logits at once", 2),
     Goal("loss", "N = 1,280,000", "the instance loss and its gradient, N = 1,280,000", "all logits at once", 1 / 0.3),
     Goal("loss", "N = 60,000, beside torch's chunks", "the same, N = 60,000", "torch’s linear_cross_entropy, in chunks", 1),
