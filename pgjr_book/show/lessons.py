@@ -9,13 +9,13 @@ import pandas as pd
 
 from pgjr_book import ledger as ledgers
 from pgjr_book import verdicts
-from pgjr_book.races import SHARES
+from pgjr_book.races import SHARES, curve
 from pgjr_book.scored import Setting, score
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, by_variant
 from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, disagreeing, joined, prior_name
 from pgjr_book.show.sets import marked, title
-from pgjr_book.stats import LEVEL
+from pgjr_book.stats import EQUIVALENCE_LEVEL, LEVEL
 from pgjr_book.verdicts import Cell, Finding, Records
 
 LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 counts instead
@@ -37,10 +37,8 @@ LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 cou
         "open": "whether the jigsaw uses structure is open",
     },
 }
-WITHIN = (
-    f"any effect is within the margin (±{numbers.setting(verdicts.MARGIN_CNN)} for a CNN, ±{numbers.setting(verdicts.MARGIN_HEAD)} for"
-    " a head)"
-)
+CNN, HEAD = numbers.setting(verdicts.MARGIN_CNN), numbers.setting(verdicts.MARGIN_HEAD)
+WITHIN = f"by a {100 * EQUIVALENCE_LEVEL:.0f} % interval any effect is within the margin (±{CNN} for a CNN, ±{HEAD} for a head)"
 SIDES = {  # outcome -> how a sentence calls it, by claim where that differs
     "gain": {1: "faster", 2: "it helps", 4: "pGJR wins", 5: "it does better"},
     "harm": {1: "not faster", 2: "it harms", 4: "GJR wins", 5: "it does worse"},
@@ -126,18 +124,19 @@ def beside_kmeans(records: list[dict]) -> list[str]:
     Args:
         records: of the experiment ``heads``.
     """
-    gaps = []
+    gaps = {"nmi": [], "acc": []}
     for group in by_set([record for record in records if not record.get("series")]).values():
         variants = by_variant(group)
         for variant, runs in variants.items():
             prior = variant.removesuffix("/pgjr")
             if prior != variant and f"{prior}/prior" in variants:
-                ours, theirs = (np.mean([score(run) for run in side]) for side in (runs, variants[f"{prior}/prior"]))
-                gaps.append(ours - theirs)
-    if not gaps:
+                for metric, found in gaps.items():
+                    ours, theirs = (np.mean([score(run, metric) for run in side]) for side in (runs, variants[f"{prior}/prior"]))
+                    found.append(ours - theirs)
+    if not gaps["nmi"]:
         return []
-    low, high = numbers.signed(min(gaps)), numbers.signed(max(gaps))
-    return [f"Beside k-means on the same frozen features, pGJR’s mean NMI differs by {low} to {high} points."]
+    ranges = [f"{numbers.signed(min(found))} to {numbers.signed(max(found))} points of {name.upper()}" for name, found in gaps.items()]
+    return [f"Between pGJR and k-means on the same frozen features lie {' and '.join(ranges)}."]
 
 
 def cnn_level(records: list[dict], published: pd.DataFrame) -> str:
@@ -195,11 +194,11 @@ def _controls(records: Records, column: Setting, finding: Finding) -> Lesson | N
 
 
 def _head_start(records: Records, finding: Finding) -> str:
-    """Say that pGJR's untrained head is nearly at GJR's end, and with which priors; "" where it is with none.
+    """Say where pGJR's untrained head stands beside GJR's end, where it is nearly there or above; "" where it is not.
 
     Claim 1 asks when each method reaches its own end, which hides that.
     """
-    ahead, places = [], []
+    ahead, places, starts, ends = [], [], [], []
     for comparison in (cell.comparison for cell in finding.cells if cell.runs):
         gjr = verdicts.race(records, comparison.baseline, comparison.dataset)
         goal = float(np.mean(list(gjr.ends.values()))) if gjr.ends else None
@@ -207,12 +206,17 @@ def _head_start(records: Records, finding: Finding) -> str:
         if goal is not None and pgjr.ends and pgjr.before_training[SHARES[-1], "gjr"] == len(pgjr.ends):
             ahead.append(PRIOR_NAMES[comparison.prior])
             places.append(title(comparison.dataset))
+            curves = [curve(run) for run in verdicts.runs_of(records["convergence"], comparison.variant, comparison.dataset).values()]
+            starts.append(100 * float(np.mean([points[0][1] for points in curves])))
+            ends.append(100 * goal)
     if not ahead:
         return ""
     every = len(ahead) == sum(cell.runs > 0 for cell in finding.cells)
     where = "" if every else f"with {joined(ahead)} "
-    there, share = joined(list(dict.fromkeys(places))), f"{100 * SHARES[-1]:.0f} %"
-    return f", but on {there} {where}its untrained head has at least {share} of trained GJR’s NMI, as its prior was trained before"
+    there, end = joined(list(dict.fromkeys(places))), numbers.fixed(ends[0])
+    start = joined([numbers.fixed(value) for value in starts])
+    instead = f"its untrained head has an NMI of {start}, where trained GJR has {end}"
+    return f", but on {there} {where}{instead}: its prior was trained before"
 
 
 def _by_outcome(number: int, finding: Finding) -> str:

@@ -47,7 +47,7 @@ NUMBERS = {  # columns of fractions that are not written with one decimal
     "τ1": SETTING,
     "times as fast": TWO_DECIMALS,
     "A moves by": TWO_DECIMALS,
-    **{f"gain at {name}, {time}": TWO_DECIMALS for name in ("0", "the highest") for time in ("start", "end")},
+    **{f"gain at {name}, {time}": TWO_DECIMALS for name in ("0", "1/(2g)") for time in ("start", "end")},
     "range over turns": TWO_DECIMALS,
     "goal": TWO_DECIMALS,
     "time’s power": TWO_DECIMALS,

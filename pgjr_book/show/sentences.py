@@ -1,5 +1,7 @@
 """Numbers in, sentences out. Words go to pages as plain text, so whoever puts them into HTML escapes them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -237,16 +239,6 @@ def best_by_prior(extremes: dict[str, pd.DataFrame]) -> str:
     return "; ".join(parts) or "not run"
 
 
-def against_prior(table: pd.DataFrame) -> str:
-    """Word :func:`tables.against_prior`: pGJR beside k-means on its prior, set by set; "not run" without rows."""
-    by_name: dict[str, list[str]] = {}
-    for row in table.to_dict("records"):
-        nmi, acc = (numbers.mean_sd(row[name], row[f"{name} sd"]) for name in ("NMI", "ACC"))
-        by_name.setdefault(set_name(row["set"]), []).append(f"{row['features']}: NMI {nmi}, ACC {acc}")
-    sets = [f"{name}, {'; '.join(parts)}" for name, parts in by_name.items()]
-    return f"on {'. On '.join(sets)}" if sets else "not run"
-
-
 def ends(table: pd.DataFrame) -> str:
     """Word :func:`tables.ends`: from where to where each method goes, set by set; "not run" without rows."""
     by_name: dict[str, list[str]] = {}
@@ -261,7 +253,7 @@ def ends(table: pd.DataFrame) -> str:
 
 def prior_scores(records: list[dict], study: list[dict]) -> str:
     """Say what k-means on the prior scores on the sets of a study; "not been run" where it was not."""
-    sets = by_set(study)
+    sets = {replace(where, earlier=False) for where in by_set(study)}  # k-means on features does not depend on the head's code
     own = [record for record in records if record["variant"] == "prior" and scored_set(record) in sets]
     scores = [f"{numbers.fixed(scored.score(record))} on {set_name(scored_set(record))}" for record in own]
     return "; ".join(scores) or "not been run"

@@ -164,10 +164,10 @@ def _start(config: dict) -> np.ndarray:
 
 
 def moved(rows: list[Learned]) -> pd.DataFrame:
-    """Tabulate how far A moved, and what became of its gains at frequency 0 and at the highest that its grids tell apart."""
+    """Tabulate how far A moved, and what became of its gains at frequency 0 and where neighbouring grids cancel."""
     table = []
     for row in rows:
-        gains = {"0": 0.0, "the highest": 1 / (2 * row.g)} if row.after else {}
+        gains = {"0": 0.0, "1/(2g)": 1 / (2 * row.g)} if row.after else {}
         times = {"start": row.before, "end": row.after}
         table.append({
             "set": row.where, "variant": row.label, "seeds": len(row.end), "A moves by": row.change,

@@ -44,7 +44,7 @@ PIECES = ("abcd", "abdc", "acbd", "acdb", "adbc", "adcb")  # each name spells th
 
 MARKS = {  # what a mark beside a set's name means in tables
     "†": "development set: its labels were seen while settings were chosen.",
-    "‡": "its labels were seen in early trials and when priors were compared, not while settings were chosen.",
+    "‡": "its labels scored early trials, which gave the starting settings, and compared priors; later choices did not use them.",
 }
 
 

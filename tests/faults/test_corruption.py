@@ -72,7 +72,7 @@ def test_tensors_and_their_metadata(found, tmp_path, count):
 def test_records(found, tmp_path, count):
     from pgjr_book.records import read_record, write_record
 
-    original = read_json(next(iter(sorted((Path(__file__).parents[2] / "results").glob("*.json")))))
+    original = read_record(next(iter(sorted((Path(__file__).parents[2] / "results").glob("*.json")))))
     path = tmp_path / f"{original['key']}.json"
     write_record({**original, "landscape": None, "snapshots": None, "history": original["history"][:5]}, path)
     found("record", path, read_record, count)

@@ -121,7 +121,7 @@ def test_every_set_has_its_own_mark():
     marked = ["STL-10\u00a0(test)\u00a0†", "CIFAR-10\u00a0(train)\u00a0‡", "CIFAR-100/20\u00a0(train)"]
     assert list(render.display(frame)["set"]) == marked
     page = render.table(frame[1:], "x")
-    assert "‡ its labels were seen in early trials" in page and "development set" not in page
+    assert "‡ its labels scored early trials" in page and "development set" not in page
     assert render.marks(frame[2:]) == ""
 
 

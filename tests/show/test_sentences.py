@@ -109,15 +109,6 @@ def test_the_best_setting_is_named_for_each_prior(study):
     assert sentences.best_by_prior(tables.extremes_by_prior([])) == "not run"
 
 
-def test_pgjr_stands_beside_its_prior(synthetic):
-    prior = synthetic.record("prior", 0, 44, prior="class-name")
-    heads = [synthetic.record("pgjr", seed, 40 + seed, prior="class-name") for seed in range(2)]
-    assert sentences.against_prior(tables.against_prior([prior, *heads])) == (
-        "on digits, pgjr: NMI 40.5 ± 0.7, ACC 40.5 ± 0.7; prior: NMI 44.0, ACC 44.0"
-    )
-    assert sentences.against_prior(tables.against_prior([])) == "not run"
-
-
 def test_curves_have_their_ends_in_words(synthetic):
     assert sentences.ends(tables.ends(synthetic.race(5, 5, count=2)["convergence"])) == (
         "on CIFAR-10 (test) gjr goes from 0.0 ± 0.0 to 30.0 ± 0.0, class-name/pgjr goes from 0.0 ± 0.0 to 50.0 ± 0.0"

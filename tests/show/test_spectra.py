@@ -84,7 +84,7 @@ def test_sets_variants_and_versions_stand_apart(trained):
 def test_the_table_says_how_far_a_moved_and_to_which_gains(trained):
     (row,) = spectra.moved(spectra.learned([trained(0), trained(1)])).round(2).to_dict("records")
     assert (row["variant"], row["seeds"], row["A moves by"], row["% of its norm"]) == ("gjr-on", 2, 0.35, pytest.approx(30.7, abs=0.1))
-    assert [row[f"gain at {name}, {time}"] for name in ("0", "the highest") for time in ("start", "end")] == [1.98, 2.28, 0.68, 0.58]
+    assert [row[f"gain at {name}, {time}"] for name in ("0", "1/(2g)") for time in ("start", "end")] == [1.98, 2.28, 0.68, 0.58]
     permuted, zero = (spectra.moved(spectra.learned([trained(jigsaw=kind)])) for kind in ("permuted", "zero"))
     assert "gain at 0, end" not in permuted and np.isnan(zero["% of its norm"][0])
 
