@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pgjr_lib.errors import PGJRError
-from pgjr_lib.storage import load_tensors, read_json, read_sealed, save_tensors, write_sealed
+from pgjr_lib.storage import load_tensors, read_sealed, save_tensors, write_sealed
 
 FEW, MANY = 4, 30  # damages of one kind of file
 FEATURES = {"dataset": "digits", "split": "all", "limit": 48, "prior": "random:class-name", "image_size": 32, "views": 1}
