@@ -216,7 +216,7 @@ def _head_start(records: Records, finding: Finding) -> str:
     there, end = joined(list(dict.fromkeys(places))), numbers.fixed(ends[0])
     start = joined([numbers.fixed(value) for value in starts])
     instead = f"its untrained head has an NMI of {start}, where trained GJR has {end}"
-    return f", but on {there} {where}{instead}: its prior was trained before"
+    return f", but on {there} {where}{instead}, because its prior was trained before"
 
 
 def _by_outcome(number: int, finding: Finding) -> str:
