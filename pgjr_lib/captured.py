@@ -9,7 +9,7 @@ WARM_CALLS = 3  # made as they are before the capture: in the first ones buffers
 
 
 class CapturedStep:
-    """A step that is captured after a few calls and replayed from then on, with the same kernels and so the same result.
+    """A step that is captured after a few calls and replayed from then on: the same kernels, and the same result up to rounding.
 
     A graph has fixed shapes and fixed addresses (PyTorch, "CUDA Graphs"). The arguments are therefore copied into
     tensors of the graph's own, and a call with arguments of other shapes runs the step as it is.
@@ -22,6 +22,7 @@ class CapturedStep:
     def __init__(self, step: Callable[..., None]):
         self._step, self._calls = step, 0
         self._shapes: list[torch.Size] = []  # of the first call's arguments
+        self._stream: torch.cuda.Stream | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
         self._arguments: list[Tensor] = []
 
@@ -41,14 +42,16 @@ class CapturedStep:
 
     def _run_aside(self, arguments) -> None:
         """Run the step as it is, on a stream of its own, as a capture asks of the calls before it."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        device = arguments[0].device  # may not be the current one
+        self._stream = self._stream or torch.cuda.Stream(device)  # one for all calls: each stream keeps its memory
+        current = torch.cuda.current_stream(device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             self._step(*arguments)
-        torch.cuda.current_stream().wait_stream(stream)
+        current.wait_stream(self._stream)
 
     def _capture(self, arguments) -> None:
-        self._arguments = [argument.clone() for argument in arguments]
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._step(*self._arguments)
+        own, graph = [argument.clone() for argument in arguments], torch.cuda.CUDAGraph()
+        with torch.cuda.device(arguments[0].device), torch.cuda.graph(graph, stream=self._stream):
+            self._step(*own)
+        self._arguments, self._graph = own, graph

@@ -173,7 +173,8 @@ def fit(
         ``instance``, ``decorrelation`` (None at epoch 0) and what ``on_epoch`` returned.
 
     Raises:
-        PGJRError: the checkpoint is damaged or belongs to another model, or the loss is no longer finite.
+        PGJRError: the checkpoint is damaged or belongs to another model, the loss is no longer finite, or a graph was asked
+            for that cannot be captured.
     """
     device = next(model.parameters()).device
     optimizer = torch.optim.SGD(model.parameters(), options.lr, options.momentum, weight_decay=options.weight_decay)
@@ -187,8 +188,10 @@ def fit(
     saved = time.perf_counter()
     interval = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
     sums = torch.zeros(3, device=device)  # of the losses of an epoch
-    if captured is None:
-        captured = device.type == "cuda" and options.negatives is None and not scaled
+    capturable = device.type == "cuda" and options.negatives is None and not scaled
+    if captured and not capturable:
+        raise PGJRError("captured=True needs a CUDA device, all negatives and an unscaled loss: leave captured out.")
+    captured = capturable if captured is None else captured
     with _jigsaw_input(model.jigsaw if options.beta else None) as entered:
 
         def step(index: Tensor, *inputs: Tensor) -> None:

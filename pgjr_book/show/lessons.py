@@ -110,7 +110,8 @@ def in_short(records: Records) -> str:
     first = [lesson for lesson in learned if lesson.number in (1, 2)] or learned[:1]
     by_claim = groupby(first, key=lambda lesson: lesson.number)
     sentences = [f"{begun('; '.join(lesson.lead for lesson in group))}." for _, group in by_claim]
-    columns = {lesson.column for lesson in first}
+    told = {lesson.number for lesson in first}
+    columns = {column for row in ledgers.ledger(records) if row.claim.number in told for column in ledgers.shown(row)}
     if columns == {"stand-in"}:
         sentences.insert(0, "No run here used CLIP: supervised encoders stand in for it, and the CNNs trained for minutes.")
     elif "stand-in" in columns:
@@ -119,7 +120,7 @@ def in_short(records: Records) -> str:
 
 
 def beside_kmeans(records: list[dict]) -> list[str]:
-    """Say how far pGJR's NMI is from that of k-means on the same prior's features, over priors and sets; [] without both.
+    """Say how far pGJR is above k-means on the same prior's features, as ranges over priors and sets; [] without both.
 
     Args:
         records: of the experiment ``heads``.
@@ -136,7 +137,7 @@ def beside_kmeans(records: list[dict]) -> list[str]:
     if not gaps["nmi"]:
         return []
     ranges = [f"{numbers.signed(min(found))} to {numbers.signed(max(found))} points of {name.upper()}" for name, found in gaps.items()]
-    return [f"Between pGJR and k-means on the same frozen features lie {' and '.join(ranges)}."]
+    return [f"pGJR minus k-means on the same frozen features is {' and '.join(ranges)}."]
 
 
 def cnn_level(records: list[dict], published: pd.DataFrame) -> str:

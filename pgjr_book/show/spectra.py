@@ -182,5 +182,8 @@ def summary(table: pd.DataFrame) -> str:
     """Say how far A moved at least and at most (:func:`moved`), where it did not start at zero; "Not run." without rows."""
     if table.empty:
         return "Not run."
-    least, most = (numbers.fixed(bound) for bound in (table["% of its norm"].min(), table["% of its norm"].max()))
+    shares = table["% of its norm"].dropna()
+    if shares.empty:
+        return "Every A started at zero."
+    least, most = numbers.fixed(shares.min()), numbers.fixed(shares.max())
     return f"In training A moves by {least} to {most} % of its norm."

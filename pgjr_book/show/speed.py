@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 
@@ -96,18 +97,23 @@ def growth(result: dict) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def scale(card: Card) -> pd.DataFrame:
+def scale(card: Card, head: dict) -> pd.DataFrame:
     """Tabulate what sets of several sizes need, by arithmetic: disk, memory of the bank, and hours at the rates of a card.
 
     The hours of encoding and of the head are those of one card. The head takes sampled negatives, whose time is
     proportional to the images; with all negatives it would grow with their square.
+
+    Args:
+        card: whose rate of encoding counts.
+        head: the result of the benchmark of the head on a GPU, whose rate with sampled negatives counts.
     """
-    rows = []
+    rows, passes = [], head["setting"]["images"] * head["setting"]["epochs"]
+    sampled = passes / median(head["seconds"]["sampled"])
     for name, images in SIZES.items():
         encodings = images * (1 + VIEWS)
         rows.append({
             "images of": name, "number": images, "embeddings, GB": encodings * EMBEDDING / 1e9, "maps, GB": encodings * MAP / 1e9,
             "bank, GB": images * BANK / 1e9, "encoding, h": encodings / card.rates.prior / 3600,
-            "head, h": images * EPOCHS / card.rates.head / 3600,
+            "head, h": images * EPOCHS / sampled / 3600,
         })  # fmt: skip
     return pd.DataFrame(rows)

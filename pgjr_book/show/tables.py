@@ -460,13 +460,17 @@ def rank_of_pgjr(records: list[dict]) -> pd.DataFrame:
         One row a set and prior: the "best" method with its "NMI", that of "pGJR", its "rank", and the number of "methods".
     """
     rows = []
-    for (where, prior), group in grouped(records, lambda record: (scored.scored_set(record), record["config"]["prior"])).items():
-        means = {variant: np.mean([scored.score(run) for run in runs]) for variant, runs in by_variant(group).items()}
-        order, ours = sorted(means, key=means.get, reverse=True), f"{prior}/pgjr"
-        if ours in means:
-            best = method_name(by_variant(group)[order[0]][0])
-            rows.append({"set": where, "prior": PRIOR_NAMES[prior], "best": best, "NMI": means[order[0]], "pGJR": means[ours],
-                         "rank": order.index(ours) + 1, "methods": len(order)})  # fmt: skip
+    for where, group in by_set(records).items():
+        variants = by_variant(group)
+        for ours in (variant for variant in variants if variant.endswith("/pgjr")):
+            prior = ours.removesuffix("/pgjr")
+            means = {variant: np.mean([scored.score(run) for run in runs]) for variant, runs in variants.items()
+                     if variant.startswith(f"{prior}/")}  # fmt: skip
+            order = sorted(means, key=means.get, reverse=True)
+            rows.append({
+                "set": where, "prior": PRIOR_NAMES.get(prior, prior), "best": method_name(variants[order[0]][0]),
+                "NMI": means[order[0]], "pGJR": means[ours], "rank": order.index(ours) + 1, "methods": len(order),
+            })  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -35,7 +35,7 @@ def test_a_plan_for_a_card_takes_its_rates_and_counts_the_scoring(capsys):
     cnn, head = (60 * (10_000 * epochs / rate + 1.5) for epochs, rate in ((15, 3000), (20, 60_000)))
     rows = {row.name: row for row in t4.experiments}
     assert rows["convergence"].hours == pytest.approx((20 * cnn + 10 * head) / 60 / 3600) and rows["timing"].new == 3
-    assert h100.hours < t4.hours / 4 and t4.rates.cnn == 3000 and h100.card.jobs == 4
+    assert h100.hours < t4.hours / 4 and t4.rates.cnn == 3000 and h100.card.jobs == 2
     assert main(["plan", "--profile", "clip-class-name", "--card", "t4", "--only", "timing"]) == 0
     out = capsys.readouterr().out
     assert "hours on NVIDIA T4, Colab's free card\n" in out and "rates (assumed): cnn 3,000" in out and "convergence" not in out

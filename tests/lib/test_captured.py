@@ -7,6 +7,7 @@ import torch
 
 from pgjr_lib.augment import Augment, plain
 from pgjr_lib.captured import WARM_CALLS, CapturedStep
+from pgjr_lib.errors import PGJRError
 from pgjr_lib.losses import MemoryBank
 from pgjr_lib.models import GJR
 from pgjr_lib.options import HeadOptions, TrainingOptions
@@ -14,6 +15,13 @@ from pgjr_lib.training import FeatureSource, ImageSource, fit, train_head
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
 OPTIONS = TrainingOptions(epochs=3, batch_size=64, lr=0.01, smallest_batch=2)
+
+
+def test_a_graph_that_cannot_be_captured_is_refused():
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    source = ImageSource(images, Augment(32), lambda x: plain(x, 32))
+    with pytest.raises(PGJRError, match="captured=True needs a CUDA device"):
+        fit(GJR("small", dim=8), source, MemoryBank(4, 8), OPTIONS, captured=True)
 
 
 @needs_gpu

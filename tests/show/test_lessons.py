@@ -95,7 +95,7 @@ def test_the_front_page_says_how_far_pgjr_is_from_kmeans(everything):
     less = [{m: [x - 0.02 for x in r["scores"]["plain"][m]] for m in ("nmi", "acc")} for r in pgjr]
     lower = [{**r, "variant": "class-name/prior", "scores": {"plain": plain}} for r, plain in zip(pgjr, less, strict=True)]
     (sentence,) = beside_kmeans([*pgjr, *lower])
-    assert sentence.endswith("lie +2.0 to +2.0 points of NMI and +2.0 to +2.0 points of ACC.")
+    assert sentence.endswith("features is +2.0 to +2.0 points of NMI and +2.0 to +2.0 points of ACC.")
     assert beside_kmeans(pgjr) == beside_kmeans([]) == []
 
 

@@ -40,7 +40,8 @@ def test_growth_has_a_row_for_each_curve():
 
 def test_the_plan_for_large_sets_is_arithmetic():
     card = load_manifest().cards["h100"]
-    table = speed.scale(card)
+    table = speed.scale(card, {"setting": {"images": 1000, "epochs": 2}, "seconds": {"sampled": [4.0, 2.0, 1.0]}})
     assert list(table["number"]) == [60_000, 1_281_167, 100_000_000]
     assert table["embeddings, GB"][2] == pytest.approx(100e6 * 5 * 512 * 2 / 1e9)
     assert table["encoding, h"][1] == pytest.approx(1_281_167 * 5 / card.rates.prior / 3600)
+    assert table["head, h"][1] == pytest.approx(1_281_167 * 20 / 1000 / 3600)
