@@ -296,6 +296,7 @@ def test_many_images_are_a_page_with_a_folder_of_thumbnails(visit, tmp_path, mon
     assert page.locator("section.cluster img").first.evaluate("async i => { await i.decode(); return i.naturalWidth; }") == 96
     folded = page.locator("#cluster-0 details", has_text="968 more")
     folded.locator("summary").click()
+    folded.locator("li").nth(299).wait_for(state="attached")  # a fold tells that it opened a little later
     assert folded.locator("li").count() == 300
     folded.locator("button", has_text="Show 300 more of 668").click()
     assert folded.locator("li").count() == 600
@@ -303,8 +304,8 @@ def test_many_images_are_a_page_with_a_folder_of_thumbnails(visit, tmp_path, mon
     page.locator("#results a").click()
     assert focused(page) == "picture 2999.png"
     page.locator("#pictures").click()
-    page.wait_for_timeout(500)
-    assert page.evaluate("[...occupied.values()].every(i => i.decoded.naturalWidth === 96)") and page.trouble == []
+    page.wait_for_function("occupied.size && [...occupied.values()].every(i => i.decoded.naturalWidth === 96)")
+    assert page.trouble == []
     monkeypatch.setattr(page_module, "ONE_FILE", 10_000)
     write_page(tmp_path, photos)
     assert not list((tmp_path / "thumbnails").glob("*/*.jpg"))  # they are in the page now
