@@ -17,10 +17,10 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision import transforms
 
+from benchmarks.pictures import Pictures, augmented
 from benchmarks.turns import in_turn, ratios, save
 from pgjr_lib.augment import plain
 from pgjr_lib.devices import default_device, workers
@@ -32,28 +32,12 @@ from pgjr_lib.priors.encoder import Prior, load_prior
 BATCH = 256  # of the plain loop
 
 
-class Pictures(Dataset):
-    """Images as PIL would read them, plain or one augmented view each."""
-
-    def __init__(self, images: torch.Tensor, size: int, augmented: bool):
-        self.images = images.permute(0, 2, 3, 1).numpy()
-        jitter = [transforms.ColorJitter(0.4, 0.4, 0.4), transforms.RandomGrayscale(0.2)]
-        crop = [transforms.RandomResizedCrop(size, scale=(0.2, 1.0)), *jitter]
-        self.transform = transforms.Compose([*(crop if augmented else [transforms.Resize(size)]), transforms.ToTensor()])
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, i):
-        return self.transform(Image.fromarray(self.images[i]))
-
-
 def plain_loop(prior: Prior, images: torch.Tensor, views: int) -> list[torch.Tensor]:
     """Encode the images and ``views`` views of each, with nothing of the library's but the network."""
     passes = []
-    for augmented in (False, *[True] * views):
-        loader = DataLoader(Pictures(images, prior.image_size, augmented), BATCH, num_workers=workers())
-        passes.append(torch.cat([prior.encode(batch)[0].cpu() for batch in loader]))
+    for steps in ([transforms.Resize(prior.image_size)], *[augmented(prior.image_size)] * views):
+        loader = DataLoader(Pictures(images, [*steps, transforms.ToTensor()]), BATCH, num_workers=workers())
+        passes.append(torch.cat([prior.encode(batch)[0].cpu() for batch, _ in loader]))
     return passes
 
 

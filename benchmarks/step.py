@@ -21,12 +21,12 @@ import time
 import torch
 import torch.nn.functional as F
 import torchvision
-from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
+from benchmarks.pictures import Pictures, augmented
 from benchmarks.turns import in_turn, ratios, save, wait
 from pgjr_lib.augment import Augment, plain
 from pgjr_lib.devices import default_device, workers
@@ -37,6 +37,7 @@ from pgjr_lib.training import ImageSource, epoch_batches, fit
 
 BATCH, SIZE, BANK, DIM = 128, 32, 50_000, 128
 TAU1, TAU2, MU, LR, MOMENTUM, DECAY = 1.0, 2.0, 0.5, 0.03, 0.9, 5e-4
+NORMALISED = [transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))]
 FOLLOWED = 50  # steps over which the two losses are compared
 
 
@@ -56,26 +57,6 @@ class Ours:
 
     def seconds(self) -> float:
         return fit(self.model, self.source, self.bank, options_of(self.precision), captured=self.captured)[-1]["seconds"]
-
-
-class Pictures(Dataset):
-    """Images as PIL would read them, one augmented view each, with their rows in the bank."""
-
-    def __init__(self, images: torch.Tensor):
-        self.images = images.permute(0, 2, 3, 1).numpy()
-        self.transform = transforms.Compose([
-            transforms.RandomResizedCrop(SIZE, scale=(0.2, 1.0)),
-            transforms.ColorJitter(0.4, 0.4, 0.4),
-            transforms.RandomGrayscale(0.2),
-            transforms.ToTensor(),
-            transforms.Normalize((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-        ])  # fmt: skip
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, i):
-        return self.transform(Image.fromarray(self.images[i])), i
 
 
 class PlainIDFD:
@@ -103,7 +84,8 @@ class PlainIDFD:
         return loss.detach()
 
     def seconds(self, images: torch.Tensor) -> float:
-        loader = DataLoader(Pictures(images), BATCH, shuffle=True, num_workers=self.workers, pin_memory=self.device != "cpu")
+        pictures = Pictures(images, [*augmented(SIZE), *NORMALISED])
+        loader = DataLoader(pictures, BATCH, shuffle=True, num_workers=self.workers, pin_memory=self.device != "cpu")
         batches = iter(loader)
         batch = next(batches, None)
         began = time.perf_counter()

@@ -209,13 +209,14 @@ def fit(
             bank.update(index, f.detach())  # Eq. (12)
             sums.add_(torch.stack([loss.detach(), instance.detach(), decorrelation.detach()]))
 
-        take_step, rate = step, None
+        take_step = step
         for epoch in range(len(history) - 1, options.epochs):
             started = time.perf_counter()
             sums.zero_()
-            if captured and learning_rate(epoch, options) != rate:
+            rate = learning_rate(epoch, options)
+            if captured and (take_step is step or rate != optimizer.param_groups[0]["lr"]):
                 take_step = CapturedStep(step)  # a graph holds the rate that it was captured with
-            rate = optimizer.param_groups[0]["lr"] = learning_rate(epoch, options)
+            optimizer.param_groups[0]["lr"] = rate
             model.train()
             torch.manual_seed(_epoch_seed(epoch, options))  # for the views
             views, indices = source.choose_views(), epoch_batches(len(source), epoch, options, device)

@@ -12,7 +12,7 @@ from pgjr_book import verdicts
 from pgjr_book.races import SHARES, curve
 from pgjr_book.scored import Setting, score
 from pgjr_book.show import numbers
-from pgjr_book.show.groups import by_set, by_variant
+from pgjr_book.show.groups import by_set, heads_beside_priors
 from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, disagreeing, joined, prior_name
 from pgjr_book.show.sets import marked, title
 from pgjr_book.stats import EQUIVALENCE_LEVEL, LEVEL
@@ -110,8 +110,8 @@ def in_short(records: Records) -> str:
     first = [lesson for lesson in learned if lesson.number in (1, 2)] or learned[:1]
     by_claim = groupby(first, key=lambda lesson: lesson.number)
     sentences = [f"{begun('; '.join(lesson.lead for lesson in group))}." for _, group in by_claim]
-    told = {lesson.number for lesson in first}
-    columns = {column for row in ledgers.ledger(records) if row.claim.number in told for column in ledgers.shown(row)}
+    claims = {lesson.number for lesson in first}
+    columns = {column for row in ledgers.ledger(records) if row.claim.number in claims for column in ledgers.shown(row)}
     if columns == {"stand-in"}:
         sentences.insert(0, "No run here used CLIP: supervised encoders stand in for it, and the CNNs trained for minutes.")
     elif "stand-in" in columns:
@@ -126,14 +126,10 @@ def beside_kmeans(records: list[dict]) -> list[str]:
         records: of the experiment ``heads``.
     """
     gaps = {"nmi": [], "acc": []}
-    for group in by_set([record for record in records if not record.get("series")]).values():
-        variants = by_variant(group)
-        for variant, runs in variants.items():
-            prior = variant.removesuffix("/pgjr")
-            if prior != variant and f"{prior}/prior" in variants:
-                for metric, found in gaps.items():
-                    ours, theirs = (np.mean([score(run, metric) for run in side]) for side in (runs, variants[f"{prior}/prior"]))
-                    found.append(ours - theirs)
+    for _, heads, priors in heads_beside_priors([record for record in records if not record.get("series")]):
+        for metric, found in gaps.items():
+            ours, theirs = (np.mean([score(run, metric) for run in side]) for side in (heads, priors))
+            found.append(ours - theirs)
     if not gaps["nmi"]:
         return []
     ranges = [f"{numbers.signed(min(found))} to {numbers.signed(max(found))} points of {name.upper()}" for name, found in gaps.items()]

@@ -13,7 +13,7 @@ from pgjr_book import scored, verdicts
 from pgjr_book.run_config import CNNS, EXTRAS, RunConfig
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
-from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped
+from pgjr_book.show.groups import by_set, by_set_and_variant, by_variant, grouped, heads_beside_priors
 from pgjr_book.show.sentences import (
     COLUMNS,
     CONTROLS,
@@ -226,19 +226,13 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]], corrected:
 def against_prior(records: list[dict]) -> pd.DataFrame:
     """Tabulate pGJR beside k-means on its prior and on the prior's mean over views, where both were run."""
     rows = []
-    for where, group in by_set(records).items():
-        variants = by_variant(group)
-        for variant, head in variants.items():
-            own = variant.removesuffix("pgjr")  # "" or "<prior>/"
-            prior = variants.get(f"{own}prior")
-            if own == variant or prior is None:
-                continue
-            for runs, features, name in ((head, "plain", method_name(head[0])), (prior, "plain", method_name(prior[0])),
-                                         (prior, "view_mean", f"{method_name(prior[0])} (mean over views)")):  # fmt: skip
-                parts = [record["scores"][features] for record in runs if features in record["scores"]]
-                if parts:
-                    nmi, acc = (mean_sd(m.upper(), [100 * np.mean(run[m]) for run in parts]) for m in ("nmi", "acc"))
-                    rows.append({"set": where, "features": name, **nmi, **acc})
+    for where, head, prior in heads_beside_priors(records):
+        for runs, features, name in ((head, "plain", method_name(head[0])), (prior, "plain", method_name(prior[0])),
+                                     (prior, "view_mean", f"{method_name(prior[0])} (mean over views)")):  # fmt: skip
+            parts = [record["scores"][features] for record in runs if features in record["scores"]]
+            if parts:
+                nmi, acc = (mean_sd(m.upper(), [100 * np.mean(run[m]) for run in parts]) for m in ("nmi", "acc"))
+                rows.append({"set": where, "features": name, **nmi, **acc})
     return pd.DataFrame(rows)
 
 
