@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from benchmarks.turns import ratios, save
+from pgjr_lib.devices import default_device
 
 PHOTOS, GROUPS, SIZE = 2000, 10, (640, 480)
 BATCH = 64  # photographs that the loop by hand encodes at once
@@ -52,7 +53,6 @@ def cluster(folder: Path, out: Path) -> None:
 def encoding(folder: Path, out: Path) -> None:
     """Do what the command does before it clusters."""
     from pgjr_lib import data
-    from pgjr_lib.devices import default_device
     from pgjr_lib.photos.cluster import default_prior
     from pgjr_lib.photos.encoding import store_folder
     from pgjr_lib.photos.index import Index
@@ -74,13 +74,13 @@ def by_hand(folder: Path, out: Path) -> None:
     from pgjr_lib.photos.cluster import default_prior
     from pgjr_lib.priors.encoder import load_prior
 
-    prior = load_prior(default_prior()[0], backend="torch", precision="fp32")
+    prior = load_prior(default_prior()[0], default_device(), backend="torch", precision="fp32")
     side = prior.image_size
     prepare = transforms.Compose([transforms.Resize(side), transforms.CenterCrop(side), transforms.ToTensor()])
     files, features = sorted(folder.glob("*.jpg")), []
     for start in range(0, len(files), BATCH):
         batch = torch.stack([prepare(Image.open(file).convert("RGB")) for file in files[start : start + BATCH]])
-        features.append(prior.encode(batch)[0])
+        features.append(prior.encode(batch)[0].cpu())
     points = torch.nn.functional.normalize(torch.cat(features), dim=1).numpy()
     clusters = KMeans(GROUPS, n_init=20, random_state=0).fit_predict(points)
     out.mkdir()
@@ -128,7 +128,8 @@ def main() -> None:
         print(way, *(f"{run['seconds']:.1f} s, {run['peak_mib']:.0f} MiB" for run in runs), sep="; ")
     beside = {way: ratios(seconds[way], seconds["pgjr cluster"]) for way in ("encoding", "by hand") if way in seconds}
     name = "photos" if options.photos == PHOTOS else f"photos-{options.photos}"
-    save(name, {"setting": {"photos": options.photos, "turns": options.turns, "size": SIZE}, "taken": taken, "ratios": beside})
+    setting = {"photos": options.photos, "turns": options.turns, "size": SIZE}
+    save(name, {"setting": setting, "taken": taken, "ratios": beside}, default_device())
 
 
 if __name__ == "__main__":

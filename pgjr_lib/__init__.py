@@ -3,7 +3,7 @@
 Names are imported on first use, so that ``import pgjr_lib`` stays fast.
 """
 
-from importlib import import_module
+from pgjr_lib.lazy import on_first_use
 
 __version__ = "0.1.0"
 
@@ -21,12 +21,7 @@ _HOME = {
     "PGJRClustering": "estimator",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f"module 'pgjr_lib' has no attribute {name!r}")
-    return getattr(import_module(f"pgjr_lib.{_HOME[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOME)
 
 
 def __dir__():

@@ -3,7 +3,7 @@
 Names are imported on first use, so that the command line starts fast.
 """
 
-from importlib import import_module
+from pgjr_lib.lazy import on_first_use
 
 _HOME = {
     "list_images": "folders",
@@ -16,9 +16,4 @@ _HOME = {
     "SETS": "sets",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f"module 'pgjr_lib.data' has no attribute {name!r}")
-    return getattr(import_module(f"pgjr_lib.data.{_HOME[name]}"), name)
+__getattr__ = on_first_use(__name__, _HOME)
