@@ -99,7 +99,7 @@ for path in PLAN.features:
                 key=f"{path.parent.name}/{path.stem}",
                 shard=f"{number}/{SHARDS}",
             threads: 1
-            priority: 100
+            priority: 1000
             resources: gpu=int(GPU), mem_mb=MEMORY, runtime=minutes(ENCODING_HOURS)
             message: f"encoding shard {number} of features {path.parent.name}"
             shell:
@@ -119,7 +119,7 @@ for path in PLAN.features:
             # on one machine, all of its cores
             environment=lambda wildcards, threads: f"OMP_NUM_THREADS={threads}" if CLUSTER else "",
         threads: CORES  # alone on the machine: the seconds of encoding count as well as those of training
-        priority: 100  # what needs all cores comes first, so that no core waits for it
+        priority: 1000  # what needs all cores comes first, so that no core waits for it
         resources: gpu=int(GPU), mem_mb=MEMORY, runtime=minutes(ENCODING_HOURS)
         message: f"encoding features {path.parent.name}"
         # Snakemake keeps the folder, so that a killed extraction resumes from its finished chunks
@@ -146,7 +146,7 @@ for name, entry in PLAN.experiments.items():
                 gpu=int(GPU),  # one job at a time has the GPU, unless Snakemake is told of more
                 mem_mb=MEMORY,
                 runtime=minutes(sum(make.run_hours(run, RATES) for run in runs) if RATES else None),
-            priority: 90 if entry.experiment.timed else 50
+            priority: 1000 if entry.experiment.timed else 50  # more than all the jobs of one core that could go in its place
             message: f"computing the missing runs of {name}" + ("" if seed is None else f", seed {seed}")
             shell:
                 "OMP_NUM_THREADS={params.threads} {PYTHON} -m pgjr_book run --profile {PROFILE}"

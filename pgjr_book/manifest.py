@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -184,7 +185,12 @@ def load_manifest(path: Path | None = None) -> Manifest:
         PGJRError: no YAML, an unknown or repeated key, a wrong type, or a name that does not exist.
     """
     path = path or home() / FILE
-    manifest = validated(Manifest, parse_yaml(path.read_bytes(), path.name), path.name)
+    return _manifest(path.read_bytes(), path)
+
+
+@lru_cache(maxsize=2)  # a page asks for it once an experiment
+def _manifest(text: bytes, path: Path) -> Manifest:
+    manifest = validated(Manifest, parse_yaml(text, path.name), path.name)
     manifest = manifest.model_copy(update={"profiles": {n: _whole(manifest, n, path) for n in manifest.profiles}})
     for name, profile in manifest.profiles.items():
         for prior in profile.priors:

@@ -17,6 +17,7 @@ from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, dis
 from pgjr_book.show.sets import marked, title
 from pgjr_book.stats import EQUIVALENCE_LEVEL, LEVEL
 from pgjr_book.verdicts import Cell, Finding, Records
+from pgjr_lib.data.sets import PAPER_SETS
 
 LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 counts instead
     1: {
@@ -116,24 +117,29 @@ def in_short(records: Records) -> str:
         sentences.insert(0, "No run here used CLIP: supervised encoders stand in for it, and the CNNs trained for minutes.")
     elif "stand-in" in columns:
         sentences.insert(0, "Some of this was seen with stand-ins for CLIP, which are supervised.")
-    return " ".join([*sentences, *beside_kmeans(records["heads"] if "heads" in records else [])])
+    return " ".join([*sentences, *beside_kmeans(records["main"] if "main" in records else [])])
 
 
 def beside_kmeans(records: list[dict]) -> list[str]:
     """Say how far pGJR is above k-means on the same prior's features, as ranges over priors and sets; [] without both.
 
+    Sets that are not the paper's count only where no other was run.
+
     Args:
-        records: of the experiment ``heads``.
+        records: of the main experiment.
     """
     gaps = {"nmi": [], "acc": []}
-    for _, heads, priors in heads_beside_priors([record for record in records if not record.get("series")]):
+    pairs = list(heads_beside_priors([record for record in records if not record.get("series")]))
+    pairs = [pair for pair in pairs if pair[0].dataset in PAPER_SETS] or pairs
+    for _, heads, priors in pairs:
         for metric, found in gaps.items():
             ours, theirs = (np.mean([score(run, metric) for run in side]) for side in (heads, priors))
             found.append(ours - theirs)
     if not gaps["nmi"]:
         return []
     ranges = [f"{numbers.signed(min(found))} to {numbers.signed(max(found))} points of {name.upper()}" for name, found in gaps.items()]
-    return [f"pGJR minus k-means on the same frozen features is {' and '.join(ranges)}."]
+    where = joined(list(dict.fromkeys(title(where.dataset) for where, *_ in pairs)))
+    return [f"On {where}, pGJR minus k-means on the same frozen features is {' and '.join(ranges)}."]
 
 
 def cnn_level(records: list[dict], published: pd.DataFrame) -> str:

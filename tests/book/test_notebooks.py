@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,11 @@ def test_a_failing_notebook_leaves_no_output_but_its_cells(tmp_path):
         execute_notebook(source, tmp_path / "out" / "figure-x.ipynb", {})
     assert not (tmp_path / "out" / "figure-x.ipynb").exists()
     assert (tmp_path / "out" / "figure-x.failed.ipynb").exists()
+
+
+def test_a_kernel_does_not_wait_for_the_syntax_of_addresses():
+    """jsonschema, which nbformat imports, would load grammars of IRIs, which takes seconds in every kernel."""
+    look = "print('nbformat' in sys.modules, 'lark' in sys.modules)"
+    code = f"import sys; from pgjr_book.notebook import glue; glue('a', 1, display=False); {look}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
