@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pgjr_book import verdicts
 from pgjr_book.provenance import rules_history
+from pgjr_book.records import own_seconds
 from pgjr_book.show import sentences
 from pgjr_book.show.templates import fill
 from pgjr_lib.storage import file_sha256
@@ -12,6 +13,7 @@ from pgjr_lib.storage import file_sha256
 
 def provenance_box(records: list[dict]) -> str:
     """Return an HTML box with keys, data, weights, commits, seeds, machines and times of some records."""
+    records = list({record["key"]: record for record in records}.values())
     if not records:
         return fill("provenance.html", lines={})
     origins = [record["provenance"] for record in records]
@@ -27,7 +29,7 @@ def provenance_box(records: list[dict]) -> str:
         "device": _each(f"{m['device']} ({m['host_cpu']}, {m['threads']} thread{'s' * (m['threads'] != 1)})" for m in origins),
         "versions": _each(f"torch {m['versions']['torch']}" for m in origins),
         "computed": f"{started[0][:16]} to {started[-1][:16]} UTC",
-        "together": f"{sum(record['timings']['total_s'] for record in records) / 60:.1f} minutes",
+        "training and scoring": f"{sum(map(own_seconds, records)) / 60:.1f} minutes",
     }
     return fill("provenance.html", lines=lines)
 

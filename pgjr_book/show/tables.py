@@ -10,6 +10,7 @@ import pandas as pd
 
 from pgjr_book import ledger as ledgers
 from pgjr_book import scored, verdicts
+from pgjr_book.records import own_seconds
 from pgjr_book.run_config import CNNS, EXTRAS, RunConfig
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
@@ -501,22 +502,33 @@ def _without_seed(record: dict) -> str:
 def hours(experiments: verdicts.Records, items: dict[str, str]) -> pd.DataFrame:
     """Tabulate what the records cost: runs and hours by experiment and machine; a run counts where it stands first.
 
+    Hours are of training and scoring. Rows of encodings follow, which runs share: each encoding counts once.
+
     Args:
         experiments: experiment -> its records.
         items: experiment -> the item of the book that shows it, in words.
     """
-    rows, counted = [], set()
+    rows, counted, encodings = [], set(), set()
     for name, group in experiments.items():
-        own = [record for record in group if record["key"] not in counted]
-        counted |= {record["key"] for record in own}
-        for (cpu, device), runs in grouped(own, lambda r: (r["provenance"]["host_cpu"], r["provenance"]["device"])).items():
-            seconds = sum(record["timings"]["total_s"] for record in runs)
-            machine = cpu if device == "cpu" else device
-            rows.append({"item": items[name], "machine": machine, "runs": len(runs), "hours": seconds / 3600})
+        own = {record["key"]: record for record in group if record["key"] not in counted}
+        counted |= set(own)
+        for machine, runs in grouped(own.values(), _machine).items():
+            hours_ = sum(map(own_seconds, runs)) / 3600
+            rows.append({"item": items[name], "machine": machine, "runs": len(runs), "hours": hours_})
+            encodings |= {(machine, record["timings"]["extract_s"]) for record in runs if record["weights"]}
+    for machine, of_machine in grouped(sorted(encodings), lambda pair: pair[0]).items():
+        hours_ = sum(seconds for _, seconds in of_machine) / 3600
+        rows.append({"item": "Encodings", "machine": machine, "runs": 0, "hours": hours_})
     if rows:
         whole = {"item": "all", "machine": "", "runs": sum(r["runs"] for r in rows), "hours": sum(r["hours"] for r in rows)}
         rows.append(whole)
     return pd.DataFrame(rows)
+
+
+def _machine(record: dict) -> str:
+    """Name the machine that a run was made on: its GPU, or its processor."""
+    provenance = record["provenance"]
+    return provenance["host_cpu"] if provenance["device"] == "cpu" else provenance["device"]
 
 
 def ledger(records: verdicts.Records, literature: list[verdicts.Published]) -> pd.DataFrame:

@@ -185,12 +185,16 @@ def test_runs_of_this_machine_stand_beside_the_committed_ones(synthetic):
     assert tables.reproduced([]).empty
 
 
-def test_hours_count_each_run_once(synthetic):
-    first, second = synthetic.record("gjr", 0, 40), synthetic.record("pgjr", 0, 40)
-    second = {**second, "provenance": {"device": "a GPU", "host_cpu": "x"}, "timings": {"total_s": 3599.0}}
-    table = tables.hours({"main": [first], "more": [first, second]}, {"main": "Table 2", "more": "Table 6"})
-    assert list(table["item"]) == ["Table 2", "Table 6", "all"] and list(table["machine"]) == ["x", "a GPU", ""]
-    assert list(table["runs"]) == [1, 1, 2] and table["hours"].tolist() == pytest.approx([1 / 3600, 3599 / 3600, 1])
+def test_hours_count_each_run_and_each_encoding_once(synthetic):
+    def taken(record, device, train_s, extract_s, weights):
+        timings = {"train_s": train_s, "evaluate_s": 1.0, "extract_s": extract_s}
+        return {**record, "provenance": {"device": device, "host_cpu": "x"}, "timings": timings, "weights": weights}
+
+    first = taken(synthetic.record("gjr", 0, 40), "cpu", 35.0, 0.0, None)
+    heads = [taken(synthetic.record("pgjr", seed, 40), "a GPU", 1799.0, 360.0, {"name": "a prior"}) for seed in (0, 1)]
+    table = tables.hours({"main": [first, first], "more": [first, *heads]}, {"main": "Table 2", "more": "Table 6"})
+    assert list(table["item"]) == ["Table 2", "Table 6", "Encodings", "all"] and list(table["machine"]) == ["x", "a GPU", "a GPU", ""]
+    assert list(table["runs"]) == [1, 2, 0, 3] and table["hours"].tolist() == pytest.approx([0.01, 1, 0.1, 1.11])
     assert tables.hours({}, {}).empty
 
 
