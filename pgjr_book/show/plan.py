@@ -29,7 +29,7 @@ def plan_text(profile, planned, cost=None, free_bytes: int = 0) -> str:
         "",
         f"  features: {cost.folders} folders, {cost.encodings:,} encodings, {cost.encoding_hours:.2f} hours, "
         f"up to {cost.disk_bytes / 2**30:.2f} GiB (free: {free_bytes / 2**30:.0f} GiB)",
-        f"  runs: {cost.runs} different ones, {cost.recorded} of them recorded already",
+        f"  runs: {cost.runs} different ones, {cost.recorded} of them made here already",
         f"  together about {cost.hours:.2f} hours{_machine(cost.card)}",
         f"  rates ({cost.card.source if cost.card else 'assumed'}): {rates} images a second{_scoring(cost.card)}",
     ]

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Iterable
 
+from pgjr_book.manifest import load_manifest
 from pgjr_book.scored import ScoredSet, scored_set
 from pgjr_lib.data.sets import MARKS, PAPER_SETS, SETS
 
@@ -55,10 +56,14 @@ def method_name(record: dict) -> str:
 
 
 def explained(places: Iterable[ScoredSet], names: Iterable[str] = ()) -> str:
-    """Explain the marks of some sets, and of the names of some methods, as HTML."""
+    """Explain the marks and the series of some sets, and the marks in the names of some methods, as HTML."""
+    places = list(places)
     used = {sign for where in places for sign in (mark(where.dataset), EARLIER if where.earlier else "")}
     used |= {SOURCE_SEEN for name in names if SOURCE_SEEN in str(name)}
-    return "".join(f"<p>{sign} {html.escape(words)}</p>" for sign, words in SIGNS.items() if sign in used)
+    series = {where.series for where in places if where.series}
+    of_series = {f"{p.series}:": f"{p.about}." for p in load_manifest().profiles.values() if p.series in series} if series else {}
+    notes = {**{sign: words for sign, words in SIGNS.items() if sign in used}, **of_series}
+    return "".join(f"<p>{html.escape(name)} {html.escape(words)}</p>" for name, words in notes.items())
 
 
 def class_names(record: dict) -> list[str]:
