@@ -54,7 +54,7 @@ def departures(record: dict) -> frozenset[str]:
     config, departs = record["config"], set()
     if config["dataset"] not in PAPER_SETS or config["limit"] is not None or record["data"]["note"]:
         departs.add("data")
-    if config["method"] in ON_PRIOR and not _is_clip(str(config["prior"])):
+    if config["method"] in ON_PRIOR and not is_clip(str(config["prior"])):
         departs.add("prior")
     if config["method"] in CNNS and config["backbone"] != "resnet18":
         departs.add("backbone")
@@ -69,5 +69,5 @@ def setting(record: dict) -> Setting:
     return "stand-in" if departs - {"epochs"} else "clip" if departs else "paper"
 
 
-def _is_clip(prior: str) -> bool:
+def is_clip(prior: str) -> bool:
     return prior.endswith("/openai") and not prior.startswith(("random:", "file:"))

@@ -10,10 +10,10 @@ import pandas as pd
 from pgjr_book import ledger as ledgers
 from pgjr_book import verdicts
 from pgjr_book.races import SHARES, curve
-from pgjr_book.scored import Setting, score
+from pgjr_book.scored import Setting, is_clip, score
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, heads_beside_priors
-from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, disagreeing, joined, prior_name
+from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, disagreeing, joined, prior_name, with_level
 from pgjr_book.show.sets import marked, title
 from pgjr_book.stats import EQUIVALENCE_LEVEL, LEVEL
 from pgjr_book.verdicts import Cell, Finding, Records
@@ -22,7 +22,7 @@ from pgjr_lib.data.sets import PAPER_SETS
 LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 counts instead
     1: {
         "holds": "pGJR reaches its own end faster than GJR reaches its own, encodings included",
-        "fails": "pGJR takes no less time to its own end than GJR to its own, encodings included",
+        "fails": "pGJR reaches its own end no faster than GJR reaches its own, encodings included",
         "mixed": "whether pGJR reaches its own end faster than GJR reaches its own depends on the prior",
         "open": "whether pGJR reaches its own end faster than GJR reaches its own is open",
     },
@@ -38,6 +38,7 @@ LEADS = {  # claim -> verdict -> the clause that opens its sentence; claim 2 cou
         "open": "whether the jigsaw uses structure is open",
     },
 }
+BY_PRIOR = "which of GJR and pGJR wins depends on the prior; no prior has another winner on another of these sets"
 CNN, HEAD = numbers.setting(verdicts.MARGIN_CNN), numbers.setting(verdicts.MARGIN_HEAD)
 WITHIN = f"by a {100 * EQUIVALENCE_LEVEL:.0f} % interval any effect is within the margin (±{CNN} for a CNN, ±{HEAD} for a head)"
 SIDES = {  # outcome -> how a sentence calls it, by claim where that differs
@@ -89,11 +90,18 @@ def lessons(records: Records) -> list[Lesson]:
         if whole.verdict != "not run":
             finding, own = rows[number].findings[column], ledgers.of_column(records, column)
             lead = jigsaw_lead(whole) if number == 2 else LEADS[number][finding.verdict]
+            lead = BY_PRIOR if number == 4 and finding.verdict == "holds" and _by_prior_alone(finding) else lead
             lead += _head_start(own, finding) if number == 1 else ""
             said.append(Lesson(number, lead, _by_outcome(number, whole), column))
             if number == 2 and (controls := _controls(own, column, finding)):
                 said.append(controls)
     return said
+
+
+def _by_prior_alone(finding: Finding) -> bool:
+    """Say whether no prior has different winners on different sets."""
+    winners = {(cell.comparison.prior, cell.outcome) for cell in finding.cells}
+    return not any({(prior, "gain"), (prior, "harm")} <= winners for prior, _ in winners)
 
 
 def as_html(said: list[Lesson]) -> str:
@@ -107,13 +115,14 @@ def in_short(records: Records) -> str:
 
     Where neither claim 1 nor claim 2 was run, the first of the other claims speaks. "" without runs.
     """
+    used_clip = any(is_clip(str(record["config"]["prior"])) for group in records.values() for record in group)
     learned = lessons(records)
     first = [lesson for lesson in learned if lesson.number in (1, 2)] or learned[:1]
     by_claim = groupby(first, key=lambda lesson: lesson.number)
     sentences = [f"{begun('; '.join(lesson.lead for lesson in group))}." for _, group in by_claim]
     claims = {lesson.number for lesson in first}
     columns = {column for row in ledgers.ledger(records) if row.claim.number in claims for column in ledgers.shown(row)}
-    if columns == {"stand-in"}:
+    if learned and not used_clip:
         sentences.insert(0, "No run here used CLIP: supervised encoders stand in for it, and the CNNs trained for minutes.")
     elif "stand-in" in columns:
         sentences.insert(0, "Some of this was seen with stand-ins for CLIP, which are supervised.")
@@ -201,25 +210,21 @@ def _head_start(records: Records, finding: Finding) -> str:
 
     Claim 1 asks when each method reaches its own end, which hides that.
     """
-    ahead, places, starts, ends = [], [], [], []
+    starts, places, ends = {}, [], []
     for comparison in (cell.comparison for cell in finding.cells if cell.runs):
         gjr = verdicts.race(records, comparison.baseline, comparison.dataset)
         goal = float(np.mean(list(gjr.ends.values()))) if gjr.ends else None
         pgjr = verdicts.race(records, comparison.variant, comparison.dataset, goal)
         if goal is not None and pgjr.ends and pgjr.before_training[SHARES[-1], "gjr"] == len(pgjr.ends):
-            ahead.append(PRIOR_NAMES[comparison.prior])
             places.append(title(comparison.dataset))
             curves = [curve(run) for run in verdicts.runs_of(records["convergence"], comparison.variant, comparison.dataset).values()]
-            starts.append(100 * float(np.mean([points[0][1] for points in curves])))
-            ends.append(100 * goal)
-    if not ahead:
+            starts[PRIOR_NAMES[comparison.prior]] = numbers.fixed(100 * float(np.mean([points[0][1] for points in curves])))
+            ends.append(numbers.fixed(100 * goal))
+    if not starts:
         return ""
-    every = len(ahead) == sum(cell.runs > 0 for cell in finding.cells)
-    where = "" if every else f"with {joined(ahead)} "
-    there, end = joined(list(dict.fromkeys(places))), numbers.fixed(ends[0])
-    start = joined([numbers.fixed(value) for value in starts])
-    instead = f"its untrained head has an NMI of {start}, where trained GJR has {end}"
-    return f", but on {there} {where}{instead}, because its prior was trained before"
+    start = joined([f"{value} with {prior}" for prior, value in starts.items()])
+    there = joined(list(dict.fromkeys(places)))
+    return f"; but before any training its head has on {there} an NMI of {start}, and GJR ends at {ends[0]}"
 
 
 def _by_outcome(number: int, finding: Finding) -> str:
@@ -246,4 +251,6 @@ def _size(number: int, cell: Cell) -> str:
     note = f", but {cell.note}" if cell.note else ""
     if number == 1:
         return f" (it takes {numbers.fixed(np.exp(-mean), 1)} times GJR’s seconds{note})"
+    if cell.outcome == "equivalent":
+        return f" ({numbers.signed(mean)}, {with_level(cell, EQUIVALENCE_LEVEL)}{disagreeing(cell)})"
     return f" ({numbers.signed(mean)} [{numbers.signed(low)}, {numbers.signed(high)}]{disagreeing(cell)})"

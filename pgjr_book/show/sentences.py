@@ -11,6 +11,7 @@ from pgjr_book.scored import ScoredSet, Setting, scored_set
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set
 from pgjr_book.show.sets import SOURCE_SEEN, marked, set_name, title
+from pgjr_book.stats import LEVEL
 from pgjr_book.verdicts import Cell, Comparison, Finding
 from pgjr_lib.data.sets import PAPER_SETS, SETS
 
@@ -139,10 +140,15 @@ def _cell(number: int, cell: Cell, level: float) -> str:
     if number == 1:
         mean, low, high = (numbers.fixed(np.exp(value), 2) for value in interval)
         return f"{place(cell)}: GJR takes {mean} [{low}, {high}] times pGJR’s seconds; {outcome}"
-    mean, low, high = (f"{value:+.1f}" for value in interval)
     if cell.outcome in ("gain", "harm") and interval.low <= 0 <= interval.high:
-        outcome += " by its own, narrower interval"  # the one shown holds together with those of the claim's other cells
-    return f"{place(cell)}: {mean} [{low}, {high}] NMI points; {outcome}{disagreeing(cell)}"
+        outcome += f" by its own {with_level(cell, LEVEL)}"  # the one shown holds together with those of the claim's other cells
+    return f"{place(cell)}: {numbers.signed(interval.mean)} NMI points, {with_level(cell, level)}; {outcome}{disagreeing(cell)}"
+
+
+def with_level(cell: Cell, level: float) -> str:
+    """Write a cell's interval with its level, "95 % [-0.4, +0.6]"."""
+    _, low, high = cell.interval(level)
+    return f"{100 * level:.3g} % [{numbers.signed(low)}, {numbers.signed(high)}]"
 
 
 def disagreeing(cell: Cell) -> str:
@@ -263,6 +269,34 @@ def frozen_settings(records: list[dict]) -> str:
     """Say with which settings pGJR runs on photographs; "not run" where it does not."""
     own = [r["config"] for r in records if r["variant"] == "pgjr" and r["config"]["dataset"] in PAPER_SETS]
     return SETTINGS.format(**own[0]) if own else "not run"
+
+
+def head_over_prior(differences: pd.DataFrame) -> str:
+    """Say, for each temperature, from where to where :func:`tables.head_over_prior` reaches; "not run" without rows."""
+    if differences.empty:
+        return "not run"
+    parts = []
+    for tau1, rows in differences.groupby("τ1", sort=False):
+        low, high = (rows.loc[index] for index in (rows["NMI difference"].idxmin(), rows["NMI difference"].idxmax()))
+        ends = [f"{numbers.signed(row['NMI difference'])} ({row['prior']})" for row in (low, high)]
+        parts.append(f"at τ1 {tau1} from {' to '.join(ends)}")
+    return joined(parts)
+
+
+LEVELS = {  # variant of the study of structure -> how a sentence about levels ends
+    "idfd": "without a jigsaw", "gjr": "with it", "frozen": "with it frozen at its start",
+    "mean": "with twice the mean of a block’s grids in its place",
+}  # fmt: skip
+
+
+def levels(records: list[dict]) -> str:
+    """Say which mean NMI a CNN has on each generated set without a jigsaw, with it, and with its fixed forms; "not run" without."""
+    parts = []
+    for where, group in by_set(records).items():
+        scores = {variant: [scored.score(r) for r in group if r["variant"] == variant] for variant in LEVELS}
+        words = [f"{numbers.fixed(float(np.mean(found)))} {LEVELS[variant]}" for variant, found in scores.items() if found]
+        parts += [f"on {title(where.dataset)} {joined(words)}"] if words else []
+    return "; ".join(parts) or "not run"
 
 
 def only_one_cnn(records: list[dict]) -> str:

@@ -27,7 +27,7 @@ from pgjr_book.show.sentences import (
     worded,
 )
 from pgjr_book.show.sets import class_names, method_name, title
-from pgjr_book.stats import LEVEL, paired_interval
+from pgjr_book.stats import EQUIVALENCE_LEVEL, LEVEL, paired_interval
 from pgjr_lib.data.sets import SETS
 
 METRICS = ("nmi", "acc", "ari")
@@ -54,14 +54,17 @@ def scores(records: list[dict], metrics=METRICS) -> dict[str, float]:
 def components(records: list[dict]) -> pd.DataFrame:
     """Tabulate every variant's scores: mean and sd over training seeds, and the spread over k-means seeds apart.
 
-    Below a variant stand the other features that its runs scored: standardised, mean over views, memory bank.
+    Below a variant stand the other features that its runs scored: standardised, mean over views, memory bank. "epochs" is
+    there where trained variants differ in them.
     """
-    rows = []
+    rows, trained = [], {r["config"]["epochs"] for r in records if r["config"]["method"] in ("pgjr", *CNNS)}
     for (where, _), group in by_set_and_variant(records).items():
         for features, name in {"plain": method_name(group[0]), **ALSO_SCORED}.items():
             runs = [record["scores"][features] for record in group if features in record["scores"]]
             if runs:
                 row = {"set": where, "variant": name}
+                if len(trained) > 1:
+                    row["epochs"] = group[0]["config"]["epochs"] if group[0]["config"]["method"] in ("pgjr", *CNNS) else ""
                 for metric in METRICS:
                     row |= mean_sd(metric.upper(), [100 * np.mean(run[metric]) for run in runs])
                 spread = float(np.mean([100 * np.std(run["nmi"], ddof=1) for run in runs]))
@@ -225,11 +228,13 @@ def comparisons(records: list[dict], compared: list[tuple[str, str]], corrected:
 
 
 def against_prior(records: list[dict]) -> pd.DataFrame:
-    """Tabulate pGJR beside k-means on its prior and on the prior's mean over views, where both were run."""
+    """Tabulate pGJR beside k-means on its prior: on the embedding plain and standardised, and on its mean over views."""
     rows = []
     for where, head, prior in heads_beside_priors(records):
-        for runs, features, name in ((head, "plain", method_name(head[0])), (prior, "plain", method_name(prior[0])),
-                                     (prior, "view_mean", f"{method_name(prior[0])} (mean over views)")):  # fmt: skip
+        own = method_name(prior[0])
+        for runs, features, name in ((head, "plain", method_name(head[0])), (prior, "plain", own),
+                                     (prior, "standardised", f"{own} (standardised)"),
+                                     (prior, "view_mean", f"{own} (mean over views)")):  # fmt: skip
             parts = [record["scores"][features] for record in runs if features in record["scores"]]
             if parts:
                 nmi, acc = (mean_sd(m.upper(), [100 * np.mean(run[m]) for run in parts]) for m in ("nmi", "acc"))
@@ -274,6 +279,32 @@ def _difference(both: list[tuple[dict, dict]], level: float = LEVEL) -> dict[str
         return {}
     mean, low, high = paired_interval(differences, level)
     return {"NMI difference": mean, "95 % interval low": low, "95 % interval high": high, "pairs": len(differences)}
+
+
+def head_over_prior(records: list[dict]) -> pd.DataFrame:
+    """Tabulate what pGJR (the embedding map, with the jigsaw) has more than k-means on its prior, paired by fold.
+
+    Args:
+        records: of the experiment ``strength``.
+
+    Returns:
+        One row a set, prior and temperature "τ1", with the differences in NMI and ACC and their 95 % intervals.
+    """
+    rows = []
+    for where, group in by_set(records).items():
+        for name in (variant for variant in by_variant(group) if variant.endswith("/prior")):
+            prior = name.removesuffix("/prior")
+            for tau1 in TEMPERATURES:
+                both = verdicts.pairs(group, f"{prior}/embedding-{tau1}", name).get(where, [])
+                if len(both) > 1:
+                    row = {"set": where, "prior": PRIOR_NAMES[prior], "τ1": tau1}
+                    for metric in ("nmi", "acc"):
+                        mean, low, high = paired_interval([scored.score(a, metric) - scored.score(b, metric) for a, b in both])
+                        title_ = metric.upper()
+                        row |= {f"{title_} difference": mean, f"{title_}’s 95 % interval low": low,
+                                f"{title_}’s 95 % interval high": high}  # fmt: skip
+                    rows.append({**row, "pairs": len(both)})
+    return pd.DataFrame(rows)
 
 
 HEADS = {  # of the strength study, without a temperature
@@ -352,7 +383,9 @@ def races(records: verdicts.Records) -> pd.DataFrame:
 
 
 def cells(findings: dict[Setting, verdicts.Finding]) -> pd.DataFrame:
-    """Tabulate the cells of a claim: the difference in NMI points with its interval, and the outcomes for all metrics.
+    """Tabulate the cells of a claim: the difference in NMI points with its intervals, and the outcomes for all metrics.
+
+    The intervals that decide have 90 and 95 %; those of a higher level hold at once for all cells of a mixed claim.
 
     Args:
         findings: of the ledger's columns (:func:`pgjr_book.ledger.shown`). Several have a column that names theirs.
@@ -360,12 +393,14 @@ def cells(findings: dict[Setting, verdicts.Finding]) -> pd.DataFrame:
     rows = []
     for column, finding in findings.items():
         where = {"column of the ledger": COLUMNS[column]} if len(findings) > 1 else {}
-        level = f"{100 * finding.level:.3g} % interval"
+        levels = sorted({EQUIVALENCE_LEVEL, LEVEL, finding.level})
         for cell in finding.cells if finding.verdict != "not run" else ():
-            interval = cell.interval(finding.level) if cell.interval else (float("nan"),) * 3
+            intervals = {level: cell.interval(level) if cell.interval else (float("nan"),) * 3 for level in levels}
             rows.append({
                 "set": cell.where or title(cell.comparison.dataset), "comparison": compared(cell.comparison, cell.where),
-                **where, "NMI difference": interval[0], f"{level} low": interval[1], f"{level} high": interval[2],
+                **where, "NMI difference": intervals[LEVEL][0],
+                **{f"{100 * level:.3g} % interval {end}": interval[i]
+                   for level, interval in intervals.items() for i, end in ((1, "low"), (2, "high"))},
                 "outcome": state(cell),
                 **{f"by {metric.upper()}": worded(cell.comparison, found) for metric, found in cell.others.items()}, "runs": cell.runs,
             })  # fmt: skip

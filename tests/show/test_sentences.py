@@ -1,5 +1,7 @@
 """Sentences say what their numbers say."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,9 +39,26 @@ def test_evidence_of_claim_2_has_a_line_a_cell_and_says_where_metrics_disagree(s
     for record in records["attribution"]:
         record["scores"]["plain"]["acc"] = [0.5] * 2
     first, second, third, fourth, last = sentences.evidence_lines(2, finding(records, 2))
-    assert first.startswith("GJR on CIFAR-10 (test) ‡: +3.1 [") and " NMI points; gain, but ACC says equi" in first
+    assert first.startswith("GJR on CIFAR-10 (test) ‡: +3.1 NMI points, 95 % [") and "]; gain, but ACC says equi" in first
     assert third.startswith("pGJR with the class-name prior on CIFAR-10 (train, folds of 5,000) ‡: ")
     assert third.endswith("; equivalent") and last.endswith("not run")
+
+
+def test_how_far_a_head_reaches_is_said_for_each_temperature(synthetic):
+    means = {"prior": 30, "embedding-0.1": 25, "embedding-1": 31}
+    weak = [r for v, m in means.items() for r in synthetic.side(f"class-name/{v}", m, method="pgjr", count=4)]
+    strong = [r for v, m in {"prior": 50, "embedding-0.1": 56}.items()
+              for r in synthetic.side(f"imagenet-labels/{v}", m, method="pgjr", count=4)]  # fmt: skip
+    text = sentences.head_over_prior(tables.head_over_prior([*weak, *strong]))
+    numbers_ = r"at τ1 0.1 from -[45].\d \(the class-name prior\) to \+[56].\d \(the ImageNet-label prior\) and at τ1 1 from \+[01].\d"
+    assert re.match(numbers_, text)
+    assert sentences.head_over_prior(tables.head_over_prior([])) == "not run"
+
+
+def test_levels_are_said_set_by_set(synthetic):
+    runs = [r for v, m in (("gjr", 50), ("idfd", 20), ("shifted", 10)) for r in synthetic.side(v, m, "pieces", split="all")]
+    assert re.fullmatch(r"on pieces 2\d\.\d without a jigsaw and 5\d\.\d with it", sentences.levels(runs))
+    assert sentences.levels([]) == "not run"
 
 
 def test_the_summary_groups_cells_by_outcome(synthetic):

@@ -20,6 +20,11 @@ def test_components_are_mean_and_sd_over_seeds(records):
     assert table.loc["with", "seeds"] == 3 and set(table["set"]) == {DIGITS}
 
 
+def test_epochs_are_shown_where_they_differ(synthetic):
+    runs = [synthetic.record("gjr", 0, 40, epochs=2), synthetic.record("idfd", 0, 40, epochs=3), synthetic.record("pixels", 0, 40)]
+    assert list(tables.components(runs)["epochs"]) == [2, 3, ""] and "epochs" not in tables.components(runs[1:])
+
+
 def test_a_missing_run_is_missing_and_not_zero(records):
     table = tables.components(records[:-1]).set_index("variant")
     assert table.loc["with", "seeds"] == 2 and table.loc["with", "NMI"] == pytest.approx(56.5)
@@ -133,6 +138,8 @@ def test_cells_have_intervals_and_outcomes(synthetic):
     assert tuple(table.loc[0, ["NMI difference", "95 % interval low", "95 % interval high"]]) == pytest.approx(
         tuple(finding.cells[0].interval(0.95))
     )
+    low, high = (table[f"90 % interval {end}"][0] for end in ("low", "high"))
+    assert (low, high) == pytest.approx(tuple(finding.cells[0].interval(0.9))[1:])
     assert table["by ACC"][0] == "gain" and np.isnan(table["NMI difference"][2]) and "column of the ledger" not in table
     both = tables.cells({"clip": finding, "stand-in": finding})
     assert list(both["column of the ledger"]) == ["with CLIP, short CNN schedule"] * 5 + ["on our stand-in"] * 5
