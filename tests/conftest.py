@@ -1,8 +1,11 @@
 """What every test stands on: fixed seeds, no network, and nothing of the machine's own data or weights."""
 
 import io
+import json
 import os
 import shutil
+from collections import defaultdict
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +15,8 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+FAULTS = ROOT / "tests" / "faults" / "record.json"
+_counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])  # kind -> cases tried, cases in which nothing was lost
 os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("book", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("book")
@@ -33,6 +38,30 @@ def _alone(monkeypatch, _cache):
     monkeypatch.setenv("PGJR_CACHE", str(_cache))
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tally():
+    """A function that counts a fault of a kind, and whether nothing was lost. The book shows the counts."""
+
+    def count(kind: str, held: bool = True, cases: int = 1) -> None:
+        _counts[kind][0] += cases
+        _counts[kind][1] += cases * bool(held)
+
+    return count
+
+
+def pytest_sessionfinish(session):
+    """Write the counts of faults to record.json where PGJR_RECORD_FAULTS asks for it; kinds that did not run keep theirs."""
+    if not os.environ.get("PGJR_RECORD_FAULTS") or not _counts:
+        return
+    from pgjr_book.provenance import checkout, cpu_name, versions
+    from pgjr_lib.storage import write_json
+
+    kinds = json.loads(FAULTS.read_text())["kinds"] if FAULTS.exists() else {}
+    origin = {"date": datetime.now(UTC).date().isoformat(), **checkout()}
+    kinds |= {kind: {"tried": tried, "held": held, **origin} for kind, (tried, held) in _counts.items()}
+    write_json(FAULTS, {"kinds": dict(sorted(kinds.items())), "machine": cpu_name(), "versions": versions()})
 
 
 @pytest.fixture(scope="session")

@@ -1,41 +1,10 @@
-"""What the tests of faults share: children to kill, a look at what a fault left behind, and the count of what was tried."""
+"""What the tests of faults share: children to kill, and a look at what a fault left behind."""
 
-import json
 import multiprocessing
-import os
 import time
-from collections import defaultdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
-RECORD = Path(__file__).with_name("record.json")
-_counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])  # kind -> cases tried, cases in which nothing was lost
-
-
-@pytest.fixture(scope="session")
-def tally():
-    """A function that counts a case of a kind, and whether all was as it should be. The book shows the counts."""
-
-    def count(kind: str, held: bool = True, cases: int = 1) -> None:
-        _counts[kind][0] += cases
-        _counts[kind][1] += cases * bool(held)
-
-    return count
-
-
-def pytest_sessionfinish(session):
-    """Write the counts to record.json where PGJR_RECORD_FAULTS asks for it; kinds that did not run keep theirs."""
-    if not os.environ.get("PGJR_RECORD_FAULTS") or not _counts:
-        return
-    from pgjr_book.provenance import checkout, cpu_name, versions
-    from pgjr_lib.storage import write_json
-
-    kinds = json.loads(RECORD.read_text())["kinds"] if RECORD.exists() else {}
-    origin = {"date": datetime.now(UTC).date().isoformat(), **checkout()}
-    kinds |= {kind: {"tried": tried, "held": held, **origin} for kind, (tried, held) in _counts.items()}
-    write_json(RECORD, {"kinds": dict(sorted(kinds.items())), "machine": cpu_name(), "versions": versions()})
 
 
 @pytest.fixture(scope="session")

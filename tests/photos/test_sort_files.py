@@ -141,42 +141,48 @@ def killed(action: str, manifest: Path, after: float) -> bool:
     return child.wait() == -signal.SIGKILL
 
 
-def check_kills(base: Path, rounds: int, seed: int) -> int:
+def check_kills(base: Path, kills: int, seed: int, tally) -> None:
     """Kill sortings and undoings at random moments; after each, nothing is lost, and in the end all is as it was."""
-    draw, stopped = random.Random(seed), 0
-    for i in range(rounds):
-        mode = MODES[i % 3]
-        folder = make_folder(base / str(i), 150)
-        target, before = base / str(i) / "sorted", contents(folder)
-        manifest = planned(folder, target, mode)
-        stopped += killed("carry_out", manifest, draw.uniform(0, 0.05))
-        found = contents(folder, target).items()
-        whole = [digest for path, digest in found if os.stat(path).st_size and not path.endswith(sort_files.PARTIAL)]
-        assert set(whole) == set(before.values())  # nothing is lost
-        if mode == "move":
-            assert len(whole) == len(before)  # nor doubled
-        else:
-            assert contents(folder) == before
-        if draw.random() < 0.5:
-            carry_out(manifest)
-            after = contents(target)
-            assert sorted(after.values()) == sorted(before.values()) and not [p for p in after if p.endswith(sort_files.PARTIAL)]
-        if draw.random() < 0.5 and manifest.exists():
-            killed("undo", manifest, draw.uniform(0, 0.05))
-        if manifest.exists():
-            report = undo(manifest)
-            assert not report.left
-        assert contents(folder) == before and not target.exists()
+    draw, stopped, rounds = random.Random(seed), 0, 0
+    while stopped < kills:
+        try:
+            found = check_kill(base / str(rounds), MODES[rounds % 3], draw)
+        except AssertionError:
+            tally("kill: sorting files", held=False)
+            raise
+        tally("kill: sorting files", cases=found)
+        stopped, rounds = stopped + found, rounds + 1
+
+
+def check_kill(base: Path, mode: str, draw: random.Random) -> int:
+    """Kill one sorting and, by chance, its undoing; return how many kills found it at work."""
+    folder = make_folder(base, 150)
+    target, before = base / "sorted", contents(folder)
+    manifest = planned(folder, target, mode)
+    stopped = killed("carry_out", manifest, draw.uniform(0, 0.05))
+    found = contents(folder, target).items()
+    whole = [digest for path, digest in found if os.stat(path).st_size and not path.endswith(sort_files.PARTIAL)]
+    assert set(whole) == set(before.values())  # nothing is lost
+    if mode == "move":
+        assert len(whole) == len(before)  # nor doubled
+    else:
+        assert contents(folder) == before
+    if draw.random() < 0.5:
+        carry_out(manifest)
+        after = contents(target)
+        assert sorted(after.values()) == sorted(before.values()) and not [p for p in after if p.endswith(sort_files.PARTIAL)]
+    if draw.random() < 0.5 and manifest.exists():
+        stopped += killed("undo", manifest, draw.uniform(0, 0.05))
+    if manifest.exists():
+        report = undo(manifest)
+        assert not report.left
+    assert contents(folder) == before and not target.exists()
     return stopped
 
 
-def test_a_kill_at_any_moment_loses_and_doubles_nothing(tmp_path):
-    check_kills(tmp_path, 3, seed=1)
-
-
-@pytest.mark.slow
-def test_thirty_kills_lose_and_double_nothing(tmp_path):
-    assert check_kills(tmp_path, 30, seed=0) > 5  # most find the sorting at work
+@pytest.mark.parametrize("kills", [pytest.param(3, id="few"), pytest.param(30, id="many", marks=pytest.mark.slow)])
+def test_a_kill_at_any_moment_loses_and_doubles_nothing(tmp_path, kills, tally):
+    check_kills(tmp_path, kills, kills, tally)
 
 
 def stop_at(function, count: list, step: int):
