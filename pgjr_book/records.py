@@ -78,11 +78,6 @@ def _prior_digest(prior: str, _weights_root: str | None) -> str:
     return prior_checksum(prior)
 
 
-def own_seconds(record: dict) -> float:
-    """Return the seconds that a run took for training and scoring. Its encodings, which other runs share, are not its own."""
-    return record["timings"]["train_s"] + record["timings"]["evaluate_s"]
-
-
 def write_record(record: dict, path: Path) -> None:
     """Write a record with its seal, atomically."""
     write_sealed(path, record)

@@ -45,6 +45,11 @@ def score(record: dict, metric: str = "nmi", features: str = "plain") -> float:
     return 100 * float(np.mean(record["scores"][features][metric]))
 
 
+def own_seconds(record: dict) -> float:
+    """Return the seconds that a run took for training and scoring. Its encodings, which other runs share, are not its own."""
+    return record["timings"]["train_s"] + record["timings"]["evaluate_s"]
+
+
 def departures(record: dict) -> frozenset[str]:
     """Return in what a record departs from the paper's setting: "data", "prior", "backbone", "epochs".
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pgjr_book import verdicts
 from pgjr_book.provenance import rules_history
-from pgjr_book.records import own_seconds
+from pgjr_book.scored import own_seconds
 from pgjr_book.show import sentences
 from pgjr_book.show.templates import fill
 from pgjr_lib.storage import file_sha256

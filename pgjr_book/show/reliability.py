@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from pgjr_book.show.sentences import joined
+
 GROUPS = {  # how a kind of case begins in the record -> what happened there, in words
     "kill": "killed in the middle, then started again",
     "two processes": "two processes at one thing",
@@ -14,6 +16,11 @@ GROUPS = {  # how a kind of case begins in the record -> what happened there, in
     "hostile": "input made to do harm",
     "fuzz": "input made up at random",
 }
+
+
+SORTS = {  # group of cases -> how the sentence on all of them counts it; the others are "other faults"
+    "kill": "kills", "damage": "cases of damaged bytes", "hostile": "hostile or random inputs", "fuzz": "hostile or random inputs",
+}  # fmt: skip
 
 
 def faults(record: dict) -> pd.DataFrame:
@@ -34,6 +41,11 @@ def faults(record: dict) -> pd.DataFrame:
 
 
 def in_short(record: dict) -> str:
-    """Say in a sentence how many cases were tried, and in how many something was lost."""
-    tried, held = (sum(counts[name] for counts in record["kinds"].values()) for name in ("tried", "held"))
-    return f"{tried:,} cases were tried, and in {tried - held:,} of them something was lost."
+    """Say in a sentence how many cases of each sort were tried, and in how many something was lost."""
+    sorts = dict.fromkeys(("kills", "cases of damaged bytes", "hostile or random inputs", "other faults"), 0)
+    for kind, counts in record["kinds"].items():
+        words = next((words for group, words in SORTS.items() if kind.startswith(f"{group}:")), "other faults")
+        sorts[words] += counts["tried"]
+    lost = sum(counts["tried"] - counts["held"] for counts in record["kinds"].values())
+    tried = joined([f"{count:,} {words}" for words, count in sorts.items() if count])
+    return f"{tried} were tried; in {lost:,} of them something was lost."

@@ -10,7 +10,6 @@ import pandas as pd
 
 from pgjr_book import ledger as ledgers
 from pgjr_book import scored, verdicts
-from pgjr_book.records import own_seconds
 from pgjr_book.run_config import CNNS, EXTRAS, RunConfig
 from pgjr_book.scored import Setting
 from pgjr_book.show import numbers
@@ -548,7 +547,7 @@ def hours(experiments: verdicts.Records, items: dict[str, str]) -> pd.DataFrame:
         own = {record["key"]: record for record in group if record["key"] not in counted}
         counted |= set(own)
         for machine, runs in grouped(own.values(), _machine).items():
-            hours_ = sum(map(own_seconds, runs)) / 3600
+            hours_ = sum(map(scored.own_seconds, runs)) / 3600
             rows.append({"item": items[name], "machine": machine, "runs": len(runs), "hours": hours_})
             encodings |= {(machine, record["timings"]["extract_s"]) for record in runs if record["weights"]}
     for machine, of_machine in grouped(sorted(encodings), lambda pair: pair[0]).items():

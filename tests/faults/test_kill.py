@@ -120,11 +120,11 @@ def cluster(root):
     import torch
 
     from pgjr_lib import training
-    from pgjr_lib.photos.cluster import cluster_folder
+    from pgjr_lib.photos.cluster import ClusterOptions, cluster_folder
 
     training.CHECKPOINT_SECONDS = 0.0
     torch.set_num_threads(1)
-    cluster_folder(Path(root).parent / "photos", 3, Path(root), epochs=2)
+    cluster_folder(Path(root).parent / "photos", Path(root), ClusterOptions(k=3, prior="class-name", head="pgjr", epochs=2))
 
 
 def clustered(root):
@@ -212,7 +212,8 @@ def test_book_build(survives):
             (root / folder).mkdir(parents=True)
         shutil.copy(ROOT / "experiments.yaml", root)
         (root / "_config.yml").write_text("title: a book\nexecute: {execute_notebooks: 'off'}\n")
-        (root / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": "book/status", "chapters": []}))
+        toc = {"format": "jb-book", "root": "book/intro", "chapters": [{"file": "book/status"}]}
+        (root / "_toc.yml").write_text(yaml.safe_dump(toc))
         (root / "book" / "status.md").write_text("# Status\n\n<!-- status -->\n")
         (root / "book" / "intro.md").write_text("# Front\n")
         (root / "tests" / "test_theorems.py").write_text("")

@@ -14,7 +14,7 @@ def test_cases_and_losses_are_those_of_the_record():
     frame = reliability.faults(record)
     assert frame["cases"].tolist() == [30, 2] and frame["losses"].tolist() == [0, 1]
     assert "killed in the middle" in frame["what happened"][0] and frame["where"].tolist() == ["training", "extraction"]
-    assert reliability.in_short(record) == "32 cases were tried, and in 1 of them something was lost."
+    assert reliability.in_short(record) == "30 kills and 2 other faults were tried; in 1 of them something was lost."
     assert "killed in the middle" in render.table(frame, "faults")
 
 
