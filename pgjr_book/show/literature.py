@@ -8,7 +8,7 @@ from markupsafe import Markup
 from pgjr_book.run_config import ON_PRIOR
 from pgjr_book.scored import ScoredSet, score, scored_set
 from pgjr_book.show.groups import by_set_and_variant, grouped
-from pgjr_book.show.sets import EARLIER, explained, mark, title
+from pgjr_book.show.sets import EARLIER, explained, mark, method_name, title
 from pgjr_book.show.tables import METRICS, mean_sd
 from pgjr_book.show.templates import fill
 from pgjr_book.verdicts import Published
@@ -84,11 +84,12 @@ def main_results(records: list[dict], published: pd.DataFrame, paper: pd.DataFra
             "name": f"{title(name)} {_signs(records, name)}".rstrip(), "open": name in own,
             "groups": [("this book", _own_rows(records, name)), *rows.items()], "folded": weak,
         })  # fmt: skip
+    places = {*map(scored_set, records), *(ScoredSet(name, "all") for name in datasets)}
     return fill(
         "literature.html",
         sets=sets,
         metrics=[metric.upper() for metric in METRICS],
-        marks=Markup(explained({*map(scored_set, records), *(ScoredSet(name, "all") for name in datasets)})),
+        marks=Markup(explained(places, map(method_name, records))),
     )
 
 
@@ -114,8 +115,8 @@ def comparison(records: list[dict], published: pd.DataFrame, paper: pd.DataFrame
 def _own_rows(records: list[dict], dataset: str) -> list[dict]:
     """Return our rows on a set, one a method and split; a method whose prior saw the labels has a row that says so."""
     rows = []
-    for (where, label), group in grouped(records, lambda r: (scored_set(r), r["label"])).items():
-        label = f"{label} ({where.series})" if where.series else label
+    for (where, _), group in grouped(records, lambda r: (scored_set(r), r["label"])).items():
+        label = method_name(group[0]) + (f" ({where.series})" if where.series else "")
         if group[0]["config"]["dataset"] == dataset:
             data = group[0]["data"]
             rows.append({"label": label, "details": [], "cell": _own_cell(group), "images": f"{data['split']}, {data['count']:,}"})

@@ -61,7 +61,8 @@ def explained(places: Iterable[ScoredSet], names: Iterable[str] = ()) -> str:
     used = {sign for where in places for sign in (mark(where.dataset), EARLIER if where.earlier else "")}
     used |= {SOURCE_SEEN for name in names if SOURCE_SEEN in str(name)}
     series = {where.series for where in places if where.series}
-    of_series = {f"{p.series}:": f"{p.about}." for p in load_manifest().profiles.values() if p.series in series} if series else {}
+    abouts = {p.series: p.about for p in load_manifest().profiles.values() if p.series in series} if series else {}
+    of_series = {f"{name}:": f"{about}. IDFD and GJR use no prior." for name, about in abouts.items()}
     notes = {**{sign: words for sign, words in SIGNS.items() if sign in used}, **of_series}
     return "".join(f"<p>{html.escape(name)} {html.escape(words)}</p>" for name, words in notes.items())
 

@@ -84,6 +84,15 @@ def beside(results: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def counted(rows: pd.DataFrame) -> str:
+    """Say how many rows of :func:`beside` reach their goal, and how many are ahead at all; "" without rows."""
+    if rows.empty:
+        return ""
+    ahead = (rows["times as fast"] >= 1).sum()
+    reached = f"Of {len(rows)} rows, {rows['reached'].sum()} reach their goal"
+    return f"{reached}, and {ahead} are at least as fast as what stands beside them."
+
+
 def growth(result: dict) -> pd.DataFrame:
     """Tabulate the curves of the benchmark of growth: the power that time and memory grow with, and the largest point."""
     rows = []

@@ -15,6 +15,8 @@ def test_a_ratio_stands_beside_its_goal():
     table = speed.beside(results)
     step, head = table.to_dict("records")
     assert (step["goal"], step["reached"], head["goal"], head["reached"]) == (2.6, False, 2, True)
+    assert speed.counted(table) == "Of 2 rows, 1 reach their goal, and 2 are at least as fast as what stands beside them."
+    assert speed.counted(speed.beside({})) == ""
     assert step["machine"] == "a processor, 2 threads" and "1.50 to 2.50" in render.table(table, "performance")
 
 
