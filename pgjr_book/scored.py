@@ -59,7 +59,7 @@ def departures(record: dict) -> frozenset[str]:
     config, departs = record["config"], set()
     if config["dataset"] not in PAPER_SETS or config["limit"] is not None or record["data"]["note"]:
         departs.add("data")
-    if config["method"] in ON_PRIOR and not is_clip(str(config["prior"])):
+    if config["method"] in ON_PRIOR and not used_clip(record):
         departs.add("prior")
     if config["method"] in CNNS and config["backbone"] != "resnet18":
         departs.add("backbone")
@@ -74,5 +74,7 @@ def setting(record: dict) -> Setting:
     return "stand-in" if departs - {"epochs"} else "clip" if departs else "paper"
 
 
-def is_clip(prior: str) -> bool:
-    return prior.endswith("/openai") and not prior.startswith(("random:", "file:"))
+def used_clip(record: dict) -> bool:
+    """Say whether a run used a CLIP of OpenAI as its prior."""
+    config, prior = record["config"], str(record["config"]["prior"])
+    return config["method"] in ON_PRIOR and prior.endswith("/openai") and not prior.startswith(("random:", "file:"))

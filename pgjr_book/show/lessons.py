@@ -10,7 +10,7 @@ import pandas as pd
 from pgjr_book import ledger as ledgers
 from pgjr_book import verdicts
 from pgjr_book.races import SHARES, curve
-from pgjr_book.scored import Setting, is_clip, score
+from pgjr_book.scored import Setting, score, used_clip
 from pgjr_book.show import numbers
 from pgjr_book.show.groups import by_set, heads_beside_priors
 from pgjr_book.show.sentences import CONTROLS, PRIOR_NAMES, begun, compared, disagreeing, joined, prior_name, with_level
@@ -115,14 +115,14 @@ def in_short(records: Records) -> str:
 
     Where neither claim 1 nor claim 2 was run, the first of the other claims speaks. "" without runs.
     """
-    used_clip = any(is_clip(str(record["config"]["prior"])) for group in records.values() for record in group)
+    clip = any(used_clip(record) for group in records.values() for record in group)
     learned = lessons(records)
     first = [lesson for lesson in learned if lesson.number in (1, 2)] or learned[:1]
     by_claim = groupby(first, key=lambda lesson: lesson.number)
     sentences = [f"{begun('; '.join(lesson.lead for lesson in group))}." for _, group in by_claim]
     claims = {lesson.number for lesson in first}
     columns = {column for row in ledgers.ledger(records) if row.claim.number in claims for column in ledgers.shown(row)}
-    if learned and not used_clip:
+    if learned and not clip:
         sentences.insert(0, "No run here used CLIP: supervised encoders stand in for it, and the CNNs trained for minutes.")
     elif "stand-in" in columns:
         sentences.insert(0, "Some of this was seen with stand-ins for CLIP, which are supervised.")

@@ -60,6 +60,7 @@ NUMBERS = {  # columns of fractions that are not written with one decimal
     "encoding, s": WHOLE,
     "training, s": WHOLE,
     "NMI difference": SIDED,
+    "ACC difference": SIDED,
     "difference": Number(lambda points: f"{points:+.1f}", numbers.fixed),
 }
 

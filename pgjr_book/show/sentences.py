@@ -272,14 +272,14 @@ def frozen_settings(records: list[dict]) -> str:
 
 
 def head_over_prior(differences: pd.DataFrame) -> str:
-    """Say, for each temperature, from where to where :func:`tables.head_over_prior` reaches; "not run" without rows."""
+    """Say, for each temperature, between which ends :func:`tables.head_over_prior` lies; "not run" without rows."""
     if differences.empty:
         return "not run"
     parts = []
     for tau1, rows in differences.groupby("τ1", sort=False):
         low, high = (rows.loc[index] for index in (rows["NMI difference"].idxmin(), rows["NMI difference"].idxmax()))
         ends = [f"{numbers.signed(row['NMI difference'])} ({row['prior']})" for row in (low, high)]
-        parts.append(f"at τ1 {tau1} from {' to '.join(ends)}")
+        parts.append(f"at τ1 {tau1} between {' and '.join(ends)}")
     return joined(parts)
 
 

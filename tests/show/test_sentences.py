@@ -50,8 +50,8 @@ def test_how_far_a_head_reaches_is_said_for_each_temperature(synthetic):
     strong = [r for v, m in {"prior": 50, "embedding-0.1": 56}.items()
               for r in synthetic.side(f"imagenet-labels/{v}", m, method="pgjr", count=4)]  # fmt: skip
     text = sentences.head_over_prior(tables.head_over_prior([*weak, *strong]))
-    numbers_ = r"at τ1 0.1 from -[45].\d \(the class-name prior\) to \+[56].\d \(the ImageNet-label prior\) and at τ1 1 from \+[01].\d"
-    assert re.match(numbers_, text)
+    weak_to_strong = r"-[45].\d \(the class-name prior\) and \+[56].\d \(the ImageNet-label prior\)"
+    assert re.match(rf"at τ1 0.1 between {weak_to_strong} and at τ1 1 between \+[01].\d", text)
     assert sentences.head_over_prior(tables.head_over_prior([])) == "not run"
 
 
