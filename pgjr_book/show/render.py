@@ -57,6 +57,8 @@ NUMBERS = {  # columns of fractions that are not written with one decimal
     "bank, GB": TWO_DECIMALS,
     "encoding, h": TWO_DECIMALS,
     "head, h": TWO_DECIMALS,
+    "trained epochs": WHOLE,
+    "number": Number(lambda count: f"{count:,}", WHOLE.csv),
     "encoding, s": WHOLE,
     "training, s": WHOLE,
     "NMI difference": SIDED,

@@ -53,8 +53,8 @@ def scores(records: list[dict], metrics=METRICS) -> dict[str, float]:
 def components(records: list[dict]) -> pd.DataFrame:
     """Tabulate every variant's scores: mean and sd over training seeds, and the spread over k-means seeds apart.
 
-    Below a variant stand the other features that its runs scored: standardised, mean over views, memory bank. "epochs" is
-    there where trained variants differ in them.
+    Below a variant stand the other features that its runs scored: standardised, mean over views, memory bank. "trained
+    epochs" are there where variants differ in them.
     """
     rows, trained = [], {r["config"]["epochs"] for r in records if r["config"]["method"] in ("pgjr", *CNNS)}
     for (where, _), group in by_set_and_variant(records).items():
@@ -63,7 +63,8 @@ def components(records: list[dict]) -> pd.DataFrame:
             if runs:
                 row = {"set": where, "variant": name}
                 if len(trained) > 1:
-                    row["epochs"] = group[0]["config"]["epochs"] if group[0]["config"]["method"] in ("pgjr", *CNNS) else ""
+                    trains = group[0]["config"]["method"] in ("pgjr", *CNNS)
+                    row["trained epochs"] = group[0]["config"]["epochs"] if trains else float("nan")
                 for metric in METRICS:
                     row |= mean_sd(metric.upper(), [100 * np.mean(run[metric]) for run in runs])
                 spread = float(np.mean([100 * np.std(run["nmi"], ddof=1) for run in runs]))

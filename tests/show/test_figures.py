@@ -147,7 +147,8 @@ def test_clusters_are_drawn_with_their_images(synthetic):
     counts = np.eye(10) * 10
     exemplars = {"confusion": counts.tolist(), "nearest": [[0]] * 10, "farthest": [[1]] * 10}
     record = {**synthetic.record("pgjr", 0, 40, "cifar10"), "exemplars": exemplars}
-    heat, bar = figures.confusion([record]).axes
+    heat, *empty, bar = figures.confusion([record]).axes
+    assert len(empty) == 2 and not any(ax.axison for ax in empty)  # a single panel is no larger than one of three
     np.testing.assert_array_equal(np.asarray(heat.collections[0].get_array()).reshape(10, 10), np.eye(10))
     assert [t.get_text() for t in heat.get_yticklabels()][3] == "cat" and bar.get_ylabel() == "share of the class"
     pictures = np.zeros((2, 3, 4, 4), dtype=np.uint8)

@@ -22,7 +22,9 @@ def test_components_are_mean_and_sd_over_seeds(records):
 
 def test_epochs_are_shown_where_they_differ(synthetic):
     runs = [synthetic.record("gjr", 0, 40, epochs=2), synthetic.record("idfd", 0, 40, epochs=3), synthetic.record("pixels", 0, 40)]
-    assert list(tables.components(runs)["epochs"]) == [2, 3, ""] and "epochs" not in tables.components(runs[1:])
+    table = tables.components(runs)
+    assert table["trained epochs"].tolist()[:2] == [2, 3] and np.isnan(table["trained epochs"][2])
+    assert "trained epochs" not in tables.components(runs[1:])
 
 
 def test_a_missing_run_is_missing_and_not_zero(records):

@@ -84,10 +84,10 @@ def lengths(records: list[dict]):
 
 
 def _seconds(ax, label: str) -> None:
-    """Make x a logarithmic axis of seconds, with plain numbers at powers of ten and, on a short axis, twice and five times these."""
+    """Make x a logarithmic axis of seconds, with plain numbers at powers of ten and, on a short axis, three times these."""
     ax.set(xlabel=label, xscale="log")
     low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 100 * low else (1,)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
@@ -244,18 +244,24 @@ def distributions(records: list[dict]):
     return titled(figure, names_of(records))
 
 
+PANELS = 3  # of a row of confusion matrices
+
+
 def confusion(records: list[dict]):
     """Draw Figure 6 for one set: classes against clusters, a panel a record; clusters in the order of their classes."""
-    size = (3.1 * len(records) + 0.6, 3.4)
-    figure, axes = plt.subplots(1, len(records), figsize=size, squeeze=False, sharey=True, layout="constrained")
-    for ax, record in zip(axes[0], records, strict=True):
+    columns = max(len(records), PANELS)  # a figure of one panel has it no larger than one of several
+    size = (3.1 * columns + 0.6, 3.4)
+    figure, axes = plt.subplots(1, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for ax in axes[0, len(records):]:
+        ax.set_axis_off()
+    for ax, record in zip(axes[0], records, strict=False):
         counts = np.array(record["exemplars"]["confusion"], dtype=float)
         share = pd.DataFrame(counts / counts.sum(1, keepdims=True), index=class_names(record))
         seaborn.heatmap(share, vmin=0, vmax=1, cmap="cividis", square=True, cbar=False, ax=ax)
         ax.set(title=record["label"], xlabel="cluster")
         ax.tick_params(axis="y", labelsize=8, rotation=0)
     axes[0, 0].set_ylabel("class")
-    figure.colorbar(axes[0, 0].collections[0], ax=axes[0].tolist(), label="share of the class", fraction=0.04)
+    figure.colorbar(axes[0, 0].collections[0], ax=axes[0, : len(records)].tolist(), label="share of the class", fraction=0.04)
     return titled(figure, names_of(records))
 
 
@@ -343,9 +349,9 @@ def story(experiments: dict[str, list[dict]]):
     Args:
         experiments: the records of ``convergence``, ``timing``, ``main``, ``attribution`` and ``heads``.
     """
-    figure = plt.figure(figsize=(8, 6.2), layout="constrained")
+    figure = plt.figure(figsize=(8.4, 6.4), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.2, 1))  # of their own, because the lower panel has long names
-    fast, level = above.subplots(1, 2)
+    fast, level = above.subplots(1, 2, width_ratios=(1.25, 1))
     _how_far(level, _photographs(experiments["main"]))
     _how_fast(fast, _photographs(experiments["convergence"]), experiments["timing"])
     finding = ledgers.together(ledgers.ledger(experiments)[1])
@@ -385,7 +391,8 @@ def _how_far(ax, components: list[dict]) -> None:
     variants = [variant for variant in MAIN_VARIANTS if variant in labels]
     for number, where in enumerate(by_set(newest)):
         means = _means(groups, where, variants)
-        style = {"marker": MARKERS[number % len(MARKERS)], "color": PALETTE[number % len(PALETTE)], "ls": ""}
+        # open marks in one colour: colours are of methods, and marks of several sets may meet
+        style = {"marker": MARKERS[number % len(MARKERS)], "color": "#333333", "fillstyle": "none", "ls": ""}
         ax.plot(list(means.values()), [-variants.index(variant) for variant in means], **style, label=set_name(where))
     yticks, yticklabels = [-position for position in range(len(variants))], [labels[variant] for variant in variants]
     ax.set(title="How far", xlabel="NMI, points", yticks=yticks, yticklabels=yticklabels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -46,7 +47,7 @@ def learned(rows: list[Learned], title: str):
             seaborn.heatmap(matrix, vmin=-limit, vmax=limit, cmap="RdBu_r", square=True, cbar=False, ax=ax)
             ax.set(title=f"A, {when}", xlabel="grid j")
             ax.tick_params(axis="y", rotation=0)
-        left.set_ylabel(f"{row.label}\n\ngrid r", fontsize=9)
+        left.set_ylabel(f"{fill(row.label, 26)}\n\ngrid r", fontsize=9)
         figure.colorbar(middle.collections[0], ax=middle, fraction=0.05)
         _spectrum(right, row)
     return titled(figure, title)
