@@ -14,7 +14,8 @@ from pgjr_lib.errors import PGJRError
 from pgjr_lib.priors.config import CHUNK, PCA_IMAGES, PLAIN, FeatureConfig
 from pgjr_lib.priors.encoder import Prior
 
-OUT_OF_MEMORY = "can't allocate memory|not enough memory|bad_alloc|[Oo]ut of memory"  # as torch and OpenVINO put it
+# as torch and OpenVINO put it; oneDNN has but one sentence for all that it cannot set up
+OUT_OF_MEMORY = "can't allocate memory|not enough memory|bad_alloc|[Oo]ut of memory|could not create a primitive"
 
 
 @dataclass
@@ -99,9 +100,10 @@ class Encoder:
             except (RuntimeError, MemoryError) as error:  # torch has no type of its own for a CPU's memory
                 if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not re.search(OUT_OF_MEMORY, str(error)):
                     raise
+                reason = str(error) or type(error).__name__
             # outside of the except clause, whose traceback holds the tensors of the failed attempt
             if self.batch_size == 1:
-                raise PGJRError("There is not enough memory to encode one image: free some, or take a smaller image_size.")
+                raise PGJRError(f"There is not enough memory to encode one image ({reason}): free some, or take a smaller image_size.")
             self.batch_size //= 2
             print(f"out of memory: going on with {self.batch_size} images at a time.", file=sys.stderr)
             if self.prior.device.type == "cuda":

@@ -269,6 +269,8 @@ def _read_sidecar(sidecar) -> dict:
     spec = read_sealed(sidecar)
     if missing := [field for field in REQUIRED if field not in spec]:
         raise PGJRError(f"{sidecar} does not say {', '.join(missing)}: add it, or the model would be run by guesswork.")
+    if not isinstance(spec["preprocessing"], dict):
+        raise PGJRError(f"{sidecar}: preprocessing is {spec['preprocessing']!r}: give size, mean, std and interpolation.")
     if missing := {"size", "mean", "std", "interpolation"} - set(spec["preprocessing"]):
         raise PGJRError(f"{sidecar}: preprocessing does not say {', '.join(sorted(missing))}: add it.")
     require_interpolation(spec["preprocessing"]["interpolation"], sidecar)

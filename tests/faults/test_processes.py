@@ -92,10 +92,10 @@ def test_two_processes_on_one_folder_of_photos_take_turns(side_by_side, leftover
 
 
 def photos(folder, out):
-    from pgjr_lib.photos.cluster import cluster_folder
+    from pgjr_lib.photos.cluster import ClusterOptions, cluster_folder
 
     torch.set_num_threads(1)
-    cluster_folder(Path(folder), 3, Path(out), epochs=1)
+    cluster_folder(Path(folder), Path(out), ClusterOptions(k=3, prior="class-name", head="pgjr", epochs=1))
 
 
 def test_the_second_process_says_that_it_waits_and_a_dead_one_holds_nothing(children, tmp_path, capfd, tally):
