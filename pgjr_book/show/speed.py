@@ -84,6 +84,22 @@ def beside(results: dict[str, dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+RUNS = {"pgjr cluster": "the first", "again": "again, with nothing new"}  # of the benchmark of photographs -> in words
+
+
+def photographs(results: dict[str, dict]) -> pd.DataFrame:
+    """Tabulate what `pgjr cluster` takes for folders of several sizes: median seconds and the highest peak of memory."""
+    rows = []
+    for result in (result for name, result in results.items() if name.startswith("photos")):
+        for run, words in RUNS.items():
+            taken = result["taken"][run]
+            rows.append({
+                "photographs": result["setting"]["photos"], "run": words, "seconds": median(turn["seconds"] for turn in taken),
+                "peak, GB": max(turn["peak_mib"] for turn in taken) * 2**20 / 1e9, "machine": machine(result["provenance"]),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def counted(rows: pd.DataFrame) -> str:
     """Say how many rows of :func:`beside` reach their goal, and how many are ahead at all; "" without rows."""
     if rows.empty:

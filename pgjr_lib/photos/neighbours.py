@@ -8,7 +8,7 @@ from pgjr_lib.evaluation import normalise
 NEAREST = 12  # neighbours of a photograph that are kept
 AXES = 128  # principal axes that many photographs are compared on
 MANY = 4000  # from this number of photographs on
-_ROWS = 1024  # photographs that are compared with all others at a time
+_ROWS = 256  # photographs that are compared with all others at a time: with 20,000 others, 60 MB
 
 
 def nearest(embedding: np.ndarray, count: int = NEAREST) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,18 @@ def test_a_ratio_stands_beside_its_goal():
     assert step["machine"] == "a processor, 2 threads" and "1.50 to 2.50" in render.table(table, "performance")
 
 
+def test_photographs_have_a_row_for_each_size_and_run():
+    taken = {"pgjr cluster": [{"seconds": 30.0, "peak_mib": 1000.0}, {"seconds": 20.0, "peak_mib": 900.0}],
+             "again": [{"seconds": 5.0, "peak_mib": 500.0}]}  # fmt: skip
+    results = {"photos": {"setting": {"photos": 2000}, "taken": taken, "provenance": CPU}}
+    first, again = speed.photographs(results).to_dict("records")
+    assert first == {"photographs": 2000, "run": "the first", "seconds": 25.0, "peak, GB": pytest.approx(1.048576),
+                     "machine": "a processor, 2 threads"}  # fmt: skip
+    assert again["run"] == "again, with nothing new" and "2,000" in render.table(speed.photographs(results), "photographs")
+
+
 def test_what_was_not_measured_has_no_row():
+    assert speed.photographs({"step": {}}).empty
     assert speed.beside({}).empty and speed.beside({"step": {"provenance": CPU}}).empty and speed.growth({}).empty
 
 
