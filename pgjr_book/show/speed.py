@@ -94,10 +94,10 @@ def photographs(results: dict[str, dict]) -> pd.DataFrame:
         for run, words in RUNS.items():
             taken = result["taken"][run]
             rows.append({
-                "photographs": float(result["setting"]["photos"]), "run": words, "seconds": median(turn["seconds"] for turn in taken),
+                "photographs": result["setting"]["photos"], "run": words, "seconds": median(turn["seconds"] for turn in taken),
                 "peak, GB": max(turn["peak_mib"] for turn in taken) * 2**20 / 1e9, "machine": machine(result["provenance"]),
             })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"photographs": "float"} if rows else {})
 
 
 def counted(rows: pd.DataFrame) -> str:
@@ -137,8 +137,8 @@ def scale(card: Card, head: dict) -> pd.DataFrame:
     for name, images in SIZES.items():
         encodings = images * (1 + VIEWS)
         rows.append({
-            "images of": name, "number": float(images), "embeddings, GB": encodings * EMBEDDING / 1e9, "maps, GB": encodings * MAP / 1e9,
+            "images of": name, "number": images, "embeddings, GB": encodings * EMBEDDING / 1e9, "maps, GB": encodings * MAP / 1e9,
             "bank, GB": images * BANK / 1e9, "encoding, h": encodings / card.rates.prior / 3600,
             "head, h": images * EPOCHS / sampled / 3600,
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"number": "float"})
