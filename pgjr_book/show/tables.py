@@ -354,7 +354,8 @@ def races(records: verdicts.Records) -> pd.DataFrame:
         records: of the experiments ``convergence`` and ``timing``.
 
     Returns:
-        "target" names a share of the method's own end or of GJR's; "seconds" is NaN where nothing was timed alone, and
+        "target" names a share of the method's own end or of GJR's; "epochs" and "seconds" are NaN where most seeds never
+        got there, "seconds" also where nothing was timed alone, and
         so is "seconds before training", the plain encoding that the untrained head needs;
         "from nothing" adds the prior's own training, and is NaN where its seconds are not known;
         "never" and "before training" count the seeds that never got there, or were there before training.
@@ -367,16 +368,17 @@ def races(records: verdicts.Records) -> pd.DataFrame:
         for variant, runs in variants.items():
             race = verdicts.race(records, variant, where.dataset, gjr_end)
             for share, whose in race.epochs if race.ends else ():
-                epochs, seconds = race.epochs[share, whose], race.seconds[share, whose]
+                epochs, seconds, never = race.epochs[share, whose], race.seconds[share, whose], race.censored[share, whose]
+                most = 2 * never > len(epochs)  # then the median is but a lower bound
                 rows.append({
                     "set": where, "method": method_name(runs[0]),
                     **mean_sd("NMI at the end", [100 * value for value in race.ends.values()]),
                     "target": f"{100 * share:.0f} % of {'its own end' if whose == 'own' else 'GJR’s end'}",
-                    "epochs": float(np.median(list(epochs.values()))),
-                    "seconds": (needed := float(np.median(list(seconds.values()))) if seconds else float("nan")),
+                    "epochs": float("nan") if most else float(np.median(list(epochs.values()))),
+                    "seconds": (needed := float(np.median(list(seconds.values()))) if seconds and not most else float("nan")),
                     "seconds before training": race.clock.seconds(0) if race.clock else float("nan"),
                     "from nothing": needed + (race.clock.prior_s if race.clock else float("nan")),
-                    "never": race.censored[share, whose], "before training": race.before_training[share, whose],
+                    "never": never, "before training": race.before_training[share, whose],
                     "seeds": len(epochs),
                 })  # fmt: skip
     return pd.DataFrame(rows)
