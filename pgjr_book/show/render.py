@@ -58,7 +58,7 @@ NUMBERS = {  # columns of fractions that are not written with one decimal
     "encoding, h": TWO_DECIMALS,
     "head, h": TWO_DECIMALS,
     "trained epochs": WHOLE,
-    **{name: Number(lambda count: f"{count:,.0f}", WHOLE.csv) for name in ("number", "photographs")},
+    **{name: Number(lambda count: f"{count:,.0f}", WHOLE.csv) for name in ("number", "photographs", "largest")},
     "encoding, s": WHOLE,
     "training, s": WHOLE,
     "NMI difference": SIDED,

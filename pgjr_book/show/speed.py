@@ -119,7 +119,7 @@ def growth(result: dict) -> pd.DataFrame:
             "seconds": last["seconds"], "peak, GB": last["peak_mib"] * 2**20 / 1e9,
             "time’s power": powers.get("seconds", float("nan")), "memory’s power": powers.get("peak_mib", float("nan")),
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"largest": "float"} if rows else {})
 
 
 def scale(card: Card, head: dict) -> pd.DataFrame:
