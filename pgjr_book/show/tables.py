@@ -272,13 +272,15 @@ def strength(records: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _difference(both: list[tuple[dict, dict]], level: float = LEVEL) -> dict[str, float]:
+def _difference(
+    both: list[tuple[dict, dict]], level: float = LEVEL, metric: str = "nmi", interval: str = "95 % interval"
+) -> dict[str, float]:
     """Return what the first of each pair has more than the second, as columns; nothing for fewer than two pairs."""
-    differences = [scored.score(a) - scored.score(b) for a, b in both]
+    differences = [scored.score(a, metric) - scored.score(b, metric) for a, b in both]
     if len(differences) < 2:
         return {}
     mean, low, high = paired_interval(differences, level)
-    return {"NMI difference": mean, "95 % interval low": low, "95 % interval high": high, "pairs": len(differences)}
+    return {f"{metric.upper()} difference": mean, f"{interval} low": low, f"{interval} high": high, "pairs": len(differences)}
 
 
 def head_over_prior(records: list[dict]) -> pd.DataFrame:
@@ -296,14 +298,10 @@ def head_over_prior(records: list[dict]) -> pd.DataFrame:
             prior = name.removesuffix("/prior")
             for tau1 in TEMPERATURES:
                 both = verdicts.pairs(group, f"{prior}/embedding-{tau1}", name).get(where, [])
-                if len(both) > 1:
-                    row = {"set": where, "prior": PRIOR_NAMES[prior], "τ1": tau1}
-                    for metric in ("nmi", "acc"):
-                        mean, low, high = paired_interval([scored.score(a, metric) - scored.score(b, metric) for a, b in both])
-                        title_ = metric.upper()
-                        row |= {f"{title_} difference": mean, f"{title_}’s 95 % interval low": low,
-                                f"{title_}’s 95 % interval high": high}  # fmt: skip
-                    rows.append({**row, "pairs": len(both)})
+                nmi, acc = (_difference(both, metric=m, interval=f"{m.upper()}’s 95 % interval") for m in ("nmi", "acc"))
+                if nmi:
+                    pairs = nmi.pop("pairs")
+                    rows.append({"set": where, "prior": PRIOR_NAMES[prior], "τ1": tau1, **nmi, **acc, "pairs": pairs})
     return pd.DataFrame(rows)
 
 
@@ -550,12 +548,12 @@ def hours(experiments: verdicts.Records, items: dict[str, str]) -> pd.DataFrame:
         own = {record["key"]: record for record in group if record["key"] not in counted}
         counted |= set(own)
         for machine, runs in grouped(own.values(), _machine).items():
-            hours_ = sum(map(scored.own_seconds, runs)) / 3600
-            rows.append({"item": items[name], "machine": machine, "runs": len(runs), "hours": hours_})
+            seconds = sum(map(scored.own_seconds, runs))
+            rows.append({"item": items[name], "machine": machine, "runs": len(runs), "hours": seconds / 3600})
             encodings |= {(machine, record["timings"]["extract_s"]) for record in runs if record["weights"]}
     for machine, of_machine in grouped(sorted(encodings), lambda pair: pair[0]).items():
-        hours_ = sum(seconds for _, seconds in of_machine) / 3600
-        rows.append({"item": "Encodings", "machine": machine, "runs": 0, "hours": hours_})
+        seconds = sum(encoding_s for _, encoding_s in of_machine)
+        rows.append({"item": "Encodings", "machine": machine, "runs": 0, "hours": seconds / 3600})
     if rows:
         whole = {"item": "all", "machine": "", "runs": sum(r["runs"] for r in rows), "hours": sum(r["hours"] for r in rows)}
         rows.append(whole)

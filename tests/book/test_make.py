@@ -105,7 +105,7 @@ def test_every_run_of_the_published_manifest_is_found_under_one_name(manifest):
     manifest()
     plan = make.plan("embedded")
     own = [path for e in plan.experiments.values() for path in e.own]
-    assert len(own) == len(set(own)) > 20
+    assert len(own) == len(set(own)) == 25
     assert all(set(e.paths.values()) <= set(own) for e in plan.experiments.values())
     assert plan.features
 

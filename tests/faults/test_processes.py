@@ -159,7 +159,7 @@ def starve(root, room):
         return make(self)
 
     chunks.Encoder.fit_pca = limited
-    with open(Path(root, "said"), "w") as said, redirect_stderr(said):
+    with open(Path(root, "stderr.txt"), "w") as stream, redirect_stderr(stream):
         cache.extract({**FEATURES, "limit": 256, "image_size": 128, "views": 0}, root, device="cpu", backend="torch")
 
 
@@ -168,10 +168,10 @@ def test_an_extraction_that_runs_out_of_memory_halves_its_batch_goes_on_and_says
     process = children.Process(target=starve, args=(str(tmp_path), 400 << 20))
     process.start()
     process.join()
-    assert process.exitcode == 0, (tmp_path / "said").read_text()
+    messages = (tmp_path / "stderr.txt").read_text()
+    assert process.exitcode == 0, messages
     manifest = json.loads((tmp_path / "manifest-0.json").read_text())
-    said = "out of memory: going on with 128 images at a time." in (tmp_path / "said").read_text()
-    held = said and max(manifest["batches"]) < 256
+    held = "out of memory: going on with 128 images at a time." in messages and max(manifest["batches"]) < 256
     tally("memory runs out", held)
     assert held
 

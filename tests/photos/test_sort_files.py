@@ -146,12 +146,12 @@ def check_kills(base: Path, kills: int, seed: int, tally) -> None:
     draw, stopped, rounds = random.Random(seed), 0, 0
     while stopped < kills:
         try:
-            found = check_kill(base / str(rounds), MODES[rounds % 3], draw)
+            at_work = check_kill(base / str(rounds), MODES[rounds % 3], draw)
         except AssertionError:
             tally("kill: sorting files", held=False)
             raise
-        tally("kill: sorting files", cases=found)
-        stopped, rounds = stopped + found, rounds + 1
+        tally("kill: sorting files", cases=at_work)
+        stopped, rounds = stopped + at_work, rounds + 1
 
 
 def check_kill(base: Path, mode: str, draw: random.Random) -> int:
@@ -160,8 +160,8 @@ def check_kill(base: Path, mode: str, draw: random.Random) -> int:
     target, before = base / "sorted", contents(folder)
     manifest = planned(folder, target, mode)
     stopped = killed("carry_out", manifest, draw.uniform(0, 0.05))
-    found = contents(folder, target).items()
-    whole = [digest for path, digest in found if os.stat(path).st_size and not path.endswith(sort_files.PARTIAL)]
+    files = contents(folder, target).items()
+    whole = [digest for path, digest in files if os.stat(path).st_size and not path.endswith(sort_files.PARTIAL)]
     assert set(whole) == set(before.values())  # nothing is lost
     if mode == "move":
         assert len(whole) == len(before)  # nor doubled
