@@ -44,6 +44,36 @@ class SinglePassInstanceLoss(torch.autograd.Function):
         return grad * by_f, None, None, None, None
 
 
+class SampledInstanceLoss(torch.autograd.Function):
+    """Estimate equations 8 and 9 from the target and the bank's ``rows``, with the gradient of the same pass.
+
+    The sum over the bank is exp(target's logit) + w sum_j exp(logit_j) over the rows j that are not the target, where
+    w = (N - 1) / m and m is their number.
+    """
+
+    @staticmethod
+    def forward(ctx, f: Tensor, index: Tensor, bank: Tensor, temperature: float, rows: Tensor) -> Tensor:
+        q, v, target = f / temperature, bank[rows].to(f.dtype), bank[index].to(f.dtype)
+        own = (q * target).sum(1, keepdim=True)  # the target's logit
+        logits = q @ v.T  # (B, m)
+        place = torch.searchsorted(rows, index).clamp_max(len(rows) - 1)[:, None]
+        drawn = (rows[place] == index[:, None]).to(f.dtype)  # 1 where the sample holds the target, which must not count twice
+        logits.scatter_add_(1, place, torch.where(drawn > 0, -torch.inf, drawn))
+        weight = ((len(bank) - 1) / (len(rows) - drawn).clamp_min(1)).log()  # log w
+        top = torch.maximum(logits.amax(1, keepdim=True) + weight, own)
+        terms, first = logits.sub_(top - weight).exp_(), (own - top).exp_()
+        total = terms.sum(1, keepdim=True).add_(first)
+        pull = torch.addmm(first * target, terms, v)  # sum of weights * v, as in a full pass
+        ctx.save_for_backward((pull / total - target) / (temperature * len(f)))
+        return (top + total.log() - own).mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        (by_f,) = ctx.saved_tensors
+        return grad * by_f, None, None, None, None
+
+
 LOGITS_BYTES = 64 * 2**20  # a block of logits on a GPU
 CPU_CHUNK = 1024  # rows of the bank whose block of logits fits a core's second-level cache
 
@@ -109,14 +139,8 @@ def sampled_instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temp
     Returns:
         A scalar.
     """
-    rows = torch.randint(len(bank), (negatives,), device=f.device).unique()
-    q = f / temperature
-    target = (q * bank[index].to(f.dtype)).sum(1, keepdim=True)
-    own = rows == index[:, None]  # (B, m): where the sample holds the target itself
-    others = (len(rows) - own.sum(1, keepdim=True)).clamp_min(1)
-    logits = q @ bank[rows].to(f.dtype).T + ((len(bank) - 1) / others).log()
-    every = torch.cat([target, logits.masked_fill(own, -torch.inf)], dim=1)
-    return (every.logsumexp(1) - target.squeeze(1)).mean()
+    rows = torch.randint(len(bank), (negatives,), device=f.device).unique()  # in ascending order
+    return SampledInstanceLoss.apply(f, index, bank, temperature, rows)
 
 
 def feature_decorrelation(f: Tensor, temperature: float) -> Tensor:

@@ -92,6 +92,28 @@ def test_a_sample_that_happens_to_hold_every_row_is_exact_too(monkeypatch):
     torch.testing.assert_close(ours, loss_and_gradient(materialised, f, index, bank, 0.3), rtol=1e-12, atol=1e-12)
 
 
+def sampled_by_loops(f, index, bank, temperature, rows):
+    """The estimate, sample by sample: the target, and each other row drawn in the place of (N - 1) / m."""
+    losses = []
+    for feature, target in zip(f, index.tolist(), strict=True):
+        logits = bank @ feature / temperature
+        others = [row for row in rows if row != target]
+        parts = [logits[target], *(logits[row] + math.log((len(bank) - 1) / len(others)) for row in others)]
+        losses.append(torch.stack(parts).logsumexp(0) - logits[target])
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])  # the second has logits whose exponential overflows
+def test_the_sampled_loss_and_its_gradient_are_those_of_the_formula(monkeypatch, scale):
+    f, index, bank = batch(6, 40, 5)
+    rows = [3, 8, 8, 21, 39]
+    index[:3] = torch.tensor([8, 39, 0])  # in the sample, at its end, before its start
+    monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.tensor(rows))
+    ours = loss_and_gradient(lambda f: sampled_instance_discrimination(f, index, scale * bank, 0.3, 5), f)
+    plain = loss_and_gradient(lambda f: sampled_by_loops(f, index, scale * bank, 0.3, sorted(set(rows))), f)
+    torch.testing.assert_close(ours, plain, rtol=1e-11, atol=1e-11)
+
+
 def test_the_sampled_sum_over_the_bank_is_unbiased():
     """exp(loss) times the target's own share is the sum over the bank; its mean over samples is the true one."""
     f, index, bank = batch(3, 50, 4)
