@@ -58,12 +58,18 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """Return the processor's name where the system gives it, else its architecture."""
+    """Return the processor's name where the system gives it, else its architecture; and its vector instructions.
+
+    The name alone does not tell two machines apart: one may hide from its guests what another shows.
+    """
+    import torch
+
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def checkout() -> dict:
