@@ -58,18 +58,12 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """Return the processor's name where the system gives it, else its architecture; and its vector instructions.
-
-    The name alone does not tell two machines apart: one may hide from its guests what another shows.
-    """
-    import torch
-
+    """Return the processor's name where the system gives it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+        return platform.processor() or platform.machine()
 
 
 def checkout() -> dict:
@@ -89,7 +83,8 @@ def provenance(device, config_hash: str) -> dict:
         "python": platform.python_version(),
         "versions": versions(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "host_cpu": cpu_name(),
+        # with the vector instructions: of two machines with one name, one may lack some of them
+        "host_cpu": f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}",
         "threads": torch.get_num_threads(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

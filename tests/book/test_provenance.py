@@ -4,6 +4,8 @@ import ast
 import subprocess
 from pathlib import Path
 
+import torch
+
 from pgjr_book import provenance
 
 ROOT = Path(__file__).parents[2]
@@ -59,3 +61,8 @@ def test_every_module_that_training_uses_can_change_a_number():
                 queue += [file for file in files if (ROOT / file).is_file() and file not in modules]
     assert "pgjr_book/memory.py" in modules and modules <= set(provenance.NUMBERS)
     assert all((ROOT / name.removeprefix(":!")).exists() for name in provenance.NUMBERS)
+
+
+def test_a_record_names_the_processor_with_its_vector_instructions():
+    name = provenance.provenance("cpu", "")["host_cpu"]
+    assert name == f"{provenance.cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
