@@ -3,8 +3,10 @@
 import warnings
 
 import numpy as np
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, silhouette_score
+from threadpoolctl import threadpool_limits
 
 from pgjr_lib import evaluation
 
@@ -34,22 +36,25 @@ def guess_k(points: np.ndarray, seed: int = 0, candidates: tuple[int, ...] = CAN
     draw = np.random.default_rng(seed)
     if len(points) > MANY:  # a number that stands out does so among fewer points, too
         points = points[np.sort(draw.permutation(len(points))[:MANY])]
+    distinct = len(np.unique(points, axis=0))
+    if len(points) < points.shape[1]:  # they lie in as many axes as there are points, with the same distances and less work
+        points = points @ np.linalg.svd(points, full_matrices=False)[2].T
     sample = draw.permutation(len(points))[:SAMPLE]
     covariance = np.cov(points.T.astype(float))
     cloud = draw.multivariate_normal(points.mean(0), covariance, len(points), check_valid="ignore", method="eigh")
     cloud = evaluation.normalise(cloud)  # as many as there are points, because k-means fits fewer points more closely
-    distinct, rows = len(np.unique(points, axis=0)), []
-    for k in (k for k in candidates if k < distinct):
-        runs = [_kmeans(points, k, (seed + i) % 2**32) for i in range(SEEDS)]
-        agreement = [adjusted_rand_score(runs[a], runs[b]) for a in range(SEEDS) for b in range(a)]
-        cloud_labels = _kmeans(cloud, k, seed)
-        row = {
-            "stability": float(np.mean(agreement)),
-            "silhouette": _silhouette(points[sample], runs[0][sample]),
-            "one_cloud": _silhouette(cloud[sample], cloud_labels[sample]),
-        }
-        rows.append({"k": k, **{name: round(value, 3) for name, value in row.items()}})
-    return rows
+    with threadpool_limits(limits=1):  # the optima depend on the number of threads
+        return [_rated(points, cloud, sample, k, seed) for k in candidates if k < distinct]
+
+
+def _rated(points: np.ndarray, cloud: np.ndarray, sample: np.ndarray, k: int, seed: int) -> dict:
+    runs = [_kmeans(points, k, (seed + i) % 2**32) for i in range(SEEDS)]
+    row = {
+        "stability": float(np.mean([adjusted_rand_score(runs[a], runs[b]) for a in range(SEEDS) for b in range(a)])),
+        "silhouette": _silhouette(points[sample], runs[0][sample]),
+        "one_cloud": _silhouette(cloud[sample], _kmeans(cloud, k, seed)[sample]),
+    }
+    return {"k": k, **{name: round(value, 3) for name, value in row.items()}}
 
 
 def worth(row: dict) -> tuple[float, float]:
@@ -60,7 +65,7 @@ def worth(row: dict) -> tuple[float, float]:
 def _kmeans(points, k, seed):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it warns of copies of an image, which do no harm here
-        return evaluation.cluster(points, k, seed, n_init=3).labels_
+        return KMeans(k, n_init=3, random_state=seed).fit(points).labels_
 
 
 def _silhouette(points, labels) -> float:
