@@ -7,7 +7,7 @@ Every point is a process of its own: random embeddings of 512 numbers in files, 
 pGJR's head on the embedding map, one epoch with all negatives (up to 100,000 images) or with 4,096 sampled ones; and scikit-learn's
 k-means as the protocol scores. Peaks are of the process's resident set, which counts pages of the files that the system could drop at
 any time. The exponent is the slope of a line through the upper half of a curve, in logarithms of both. Writes
-benchmarks/results/growth.json.
+benchmarks/results/growth.json, or growth-CURVE.json for a single curve.
 """
 
 import argparse
@@ -104,7 +104,8 @@ def main() -> None:
             sizes = [p[GROWING.get(name, "images")] for p in points]
             result[name]["exponent"] = {v: exponent(sizes, [p[v] for p in points]) for v in ("seconds", "peak_mib")}
             print(f"{name}: time grows with the power {result[name]['exponent']['seconds']:.2f}")
-    save("growth", {"setting": {"dim": DIM, "exact": EXACT, "threads": torch.get_num_threads()}, "curves": result})
+    alone = f"-{options.curves[0]}" if len(options.curves) == 1 else ""
+    save(f"growth{alone}", {"setting": {"dim": DIM, "exact": EXACT, "threads": torch.get_num_threads()}, "curves": result})
 
 
 if __name__ == "__main__":

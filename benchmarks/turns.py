@@ -19,14 +19,20 @@ def wait(device) -> None:
         torch.cuda.synchronize(device)
 
 
-def in_turn(ways: dict[str, Callable[[], object]], turns: int, device="cpu") -> dict[str, list[float]]:
+def in_turn(
+    ways: dict[str, Callable[[], object]], turns: int, device="cpu", *, warm_up: dict[str, Callable[[], object]] | None = None
+) -> dict[str, list[float]]:
     """Return the seconds of each way, one number a turn. A first turn warms up and does not count.
 
-    A way that returns a number has timed itself, and that number counts.
+    Args:
+        ways: what to time. A way that returns a number has timed itself, and that number counts.
+        turns: how often.
+        device: what the ways run on.
+        warm_up: shorter work of the same kinds for the first turn; None takes the ways themselves.
     """
     taken = {name: [] for name in ways}
     for turn in range(turns + 1):
-        for name, way in ways.items():
+        for name, way in (ways if turn or warm_up is None else warm_up).items():
             began = time.perf_counter()
             own = way()
             wait(device)
