@@ -3,7 +3,8 @@
     python -m benchmarks.loss                     # both sizes, the default chunk
     python -m benchmarks.loss --chunks 512 4096   # to choose the default chunk
 
-Loss and gradient by the features. Torch's chunked ``linear_cross_entropy`` takes part where this torch has it.
+Loss and gradient by the features. Torch's chunked ``linear_cross_entropy`` takes part where this torch has it. The limit is the
+time of the two matrix products alone, of the features with the bank and of the weights with the bank: no exact way does without.
 Time: all in one process, in turn, so that what else the machine does meets all; medians. Memory, each way in a
 process of its own: `tensors`, the peak of all bytes that torch's allocator hands out during the call (exact), and
 `process`, the growth of the resident set from just before the call to its peak (the kernel's VmHWM, reset by
@@ -54,6 +55,14 @@ def chunked(f, index, bank, _chunk):
     return torch.autograd.grad(F.linear_cross_entropy(f / TEMPERATURE, bank, index, options=options), f)[0]
 
 
+def products(f, _index, bank, _chunk):
+    f = f.detach()
+    pull = torch.zeros_like(f)
+    for v in bank.split(default_chunk(len(f), f.device)):
+        pull.addmm_(f @ v.T, v)
+    return pull
+
+
 WAYS = {"single_pass": single_pass, "materialised": materialised}
 if hasattr(torch.nn, "LinearCrossEntropyOptions"):
     WAYS["chunked"] = chunked
@@ -101,6 +110,7 @@ def seconds(size: int, chunks: list[int], repeats: int, device: str) -> dict:
     """Seconds of one call: way or chunk -> one number a round, all of them measured in turn."""
     f, index, bank = problem(size, device)
     calls = {way: lambda way=way: WAYS[way](f, index, bank, 0) for way in WAYS if way != "single_pass"}
+    calls["products"] = lambda: products(f, index, bank, 0)
     calls |= {chunk: lambda chunk=chunk: single_pass(f, index, bank, chunk) for chunk in chunks}
     return in_turn(calls, repeats, device)
 
@@ -118,17 +128,20 @@ def main() -> None:
         print(json.dumps(peak_memory(way, int(size), int(chunk))))
         return
     measure = memory if device == "cpu" else lambda *work: gpu_memory(*work, device)
-    rows, beside = [], {}
+    rows, beside, limits = [], {}, {}
     for size in options.sizes:
         taken = seconds(size, options.chunks, options.repeats, device)
         whole, base = statistics.median(taken["materialised"]), measure("materialised", size, 0)
         used = ", ".join(f"{name} {value:,.1f} MiB" for name, value in base.items())
         print(f"N = {size:,}: materialised {whole:.4f} s, {used}")
         beside[f"N = {size:,}"] = ratios(taken["materialised"], taken[options.chunks[0]])
+        limits[f"N = {size:,}"] = ratios(taken["materialised"], taken["products"])["median"]
+        print(f"  the products alone {statistics.median(taken['products']):.4f} s")
         if "chunked" in taken:
             used = ", ".join(f"{name} {value:,.1f} MiB" for name, value in measure("chunked", size, 0).items())
             print(f"  torch's linear_cross_entropy {statistics.median(taken['chunked']):.4f} s, {used}")
             beside[f"N = {size:,}, beside torch's chunks"] = ratios(taken["chunked"], taken[options.chunks[0]])
+            limits[f"N = {size:,}, beside torch's chunks"] = ratios(taken["chunked"], taken["products"])["median"]
         for chunk in options.chunks:
             mib, faster = measure("single_pass", size, chunk), ratios(taken[chunk], taken["materialised"])
             rows.append({
@@ -140,7 +153,7 @@ def main() -> None:
             for name, share in rows[-1]["memory_ratio"].items():
                 print(f"    {name} {mib[name]:.1f} MiB ({share:.2%})")
     setting = {"batch": BATCH, "dim": DIM, "temperature": TEMPERATURE, "default_chunk": default_chunk(BATCH, device)}
-    save("loss", {"setting": setting, "rows": rows, "ratios": beside}, device)
+    save("loss", {"setting": setting, "rows": rows, "ratios": beside, "limits": limits}, device)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ All ways run in turn in one process: `before` clusters once more for the exempla
 exemplars from the same fits, in one process; `pool` does the same with the starts shared among processes. Their
 numbers must be equal. Features are clusters that overlap on the sphere, of the length of pGJR's: this is about time.
 Where there is a GPU, `torch` runs there, all starts of a seed at once. The pool needs its cores free, and a warm-up
-starts its processes. Writes benchmarks/results/scoring.json, of a GPU scoring-gpu.json.
+starts its processes. The limit is what as many processes reach that share nothing: each does the whole in one process, at the
+same time. Writes benchmarks/results/scoring.json, of a GPU scoring-gpu.json.
 """
 
 import argparse
 import statistics
+import time
 from functools import partial
+from multiprocessing import get_context
 
 import numpy as np
 from joblib import cpu_count
@@ -38,6 +41,23 @@ def before(features, labels, k):
 def once(features, labels, k, **where):
     fits = evaluation.kmeans_fits(features, k, SEEDS, STARTS, **where)
     return evaluation.scores_of(fits, labels), evaluation.exemplars_of(fits[0], features, labels, EXEMPLARS)
+
+
+def alone_and_at_once(workers: int, images: int, clusters: int) -> float:
+    """Return how many times the work of one process ``workers`` processes do in its time, each with data of its own."""
+    with get_context("spawn").Pool(workers) as pool:
+        work = (images, clusters)
+        pool.starmap(timed, [work] * workers, chunksize=1)  # imports
+        alone = pool.apply(timed, work)
+        return workers * alone / statistics.mean(pool.starmap(timed, [work] * workers, chunksize=1))
+
+
+def timed(images: int, clusters: int) -> float:
+    """Return the seconds of scoring in one process."""
+    features, labels = problem(images, clusters)
+    began = time.perf_counter()
+    once(features, labels, clusters)
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -69,10 +89,12 @@ def main() -> None:
     beside["once, beside before"] = ratios(seconds["before"], seconds["once"])
     for name, ratio in beside.items():
         print(f"{name}: {ratio['median']:.2f} times as fast (turns: {ratio['least']:.2f} to {ratio['most']:.2f})")
+    limits = {"pool": alone_and_at_once(options.workers, options.images, options.clusters)}
+    print(f"{options.workers} processes that share nothing do {limits['pool']:.2f} times the work of one")
     setting = {name: getattr(options, name) for name in ("images", "clusters", "workers", "turns")}
     setting |= {"seeds": SEEDS, "starts": STARTS, "exemplars": EXEMPLARS, "dim": DIM}
     nmi = {name: results[name][0]["nmi"] for name in ways}
-    save("scoring", {"setting": setting, "seconds": seconds, "ratios": beside, "nmi": nmi}, device)
+    save("scoring", {"setting": setting, "seconds": seconds, "ratios": beside, "limits": limits, "nmi": nmi}, device)
 
 
 if __name__ == "__main__":

@@ -170,9 +170,10 @@ def main() -> None:
     limit, apart = ceiling(device), losses_apart(device)
     print(f"ceiling of a bf16 product: {limit['images_per_second']:.0f} images/s")
     print(f"losses of {FOLLOWED} steps differ by at most {apart:.2%}")
+    limits = {"bf16": limit["images_per_second"] / statistics.median(rates["plain_idfd"])}
     setting = {"batch": BATCH, "size": SIZE, "bank": BANK, "dim": DIM, "steps": steps, "turns": options.turns,
                "workers": options.workers}  # fmt: skip
-    save("step", {"setting": setting, "images_per_second": rates, "ratios": beside, "ceiling": limit,
+    save("step", {"setting": setting, "images_per_second": rates, "ratios": beside, "limits": limits, "ceiling": limit,
                   "losses_apart": {"steps": FOLLOWED, "most": apart}}, device)  # fmt: skip
 
 

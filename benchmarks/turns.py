@@ -51,7 +51,7 @@ def save(name: str, result: dict, device="cpu") -> Path:
     """Write a result with its provenance to ``benchmarks/results``, of a GPU to a file of its own, and return the path.
 
     The page on performance reads ``ratios``: name -> how many times faster ours is than what stands beside it, as
-    :func:`ratios` gives it.
+    :func:`ratios` gives it; and ``limits``, where they were measured: name -> how many times faster anything could be there.
     """
     path = RESULTS / f"{name}{'' if torch.device(device).type == 'cpu' else '-gpu'}.json"
     write_json(path, {**result, "provenance": provenance(device, "")})

@@ -50,6 +50,7 @@ NUMBERS = {  # columns of fractions that are not written with one decimal
     **{f"gain at {name}, {time}": TWO_DECIMALS for name in ("0", "1/(2g)") for time in ("start", "end")},
     "range over turns": TWO_DECIMALS,
     "goal": TWO_DECIMALS,
+    "limit": TWO_DECIMALS,
     "time’s power": TWO_DECIMALS,
     "memory’s power": TWO_DECIMALS,
     "embeddings, GB": TWO_DECIMALS,

@@ -1,5 +1,7 @@
 """The tables of the pages on performance and on scale."""
 
+import math
+
 import pytest
 
 from pgjr_book.make import home
@@ -12,9 +14,11 @@ CPU = {"device": "cpu", "host_cpu": "a processor", "threads": 2}
 def test_a_ratio_stands_beside_its_goal():
     ratio = {"median": 2.0, "least": 1.5, "most": 2.5}
     results = {file: {"ratios": {name: ratio}, "provenance": CPU} for file, name in (("step", "bf16"), ("head", "ours"))}
+    results["step"]["limits"] = {"bf16": 3.0}
     table = speed.beside(results)
     step, head = table.to_dict("records")
     assert (step["goal"], step["reached"], head["goal"], head["reached"]) == (2.6, False, 2, True)
+    assert step["limit"] == 3 and math.isnan(head["limit"]) and "3.00" in render.table(table, "performance")
     assert speed.counted(table) == "Of 2 rows, 1 reach their goal, and 2 are at least as fast as what stands beside them."
     assert speed.counted(speed.beside({})) == ""
     assert step["machine"] == "a processor, 2 threads" and "1.50 to 2.50" in render.table(table, "performance")
