@@ -2,11 +2,11 @@
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import reduce
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -15,6 +15,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from threadpoolctl import threadpool_limits
 
 POOL_SECONDS = 4.0  # what a pool costs at its start, measured on two cores: each process imports scikit-learn
+SHARES = 4  # tasks a process: few, because each prepares the points anew; more than one, so that none waits long for another
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +66,11 @@ def kmeans(
     seeds = list(seeds)
     if str(device).partition(":")[0] != "cpu":
         starts = _torch_starts(points, k, _generators(k, seeds, n_init), device)
-    elif workers > 1:
-        starts = _pooled_starts(points, k, list(_generators(k, seeds, n_init)), workers)
-    else:
-        starts = None
-    if starts is None:
-        with threadpool_limits(limits=threads):
-            return [_fit(points, k, seed, n_init) for seed in seeds]
-    return [reduce(_better, islice(starts, n_init)) for _ in seeds]
+        return [reduce(_better, islice(starts, n_init)) for _ in seeds]
+    if workers > 1 and (fits := _pooled(points, k, list(_generators(k, seeds, n_init)), n_init, workers)):
+        return fits
+    with threadpool_limits(limits=threads):
+        return [_fit(points, k, seed, n_init) for seed in seeds]
 
 
 def _fit(points: np.ndarray, k: int, random_state, n_init: int) -> Clustering:
@@ -101,31 +99,41 @@ def _better(best: Clustering, start: Clustering) -> Clustering:
     return best if len(pairs) == len(np.unique(start.labels_)) else start
 
 
-def _pooled_starts(points: np.ndarray, k: int, generators: list, workers: int) -> Iterator[Clustering] | None:
-    """Return the starts in order, computed in a pool of processes; None where a pool is not worth its start."""
+def _pooled(points: np.ndarray, k: int, generators: list, n_init: int, workers: int) -> list[Clustering] | None:
+    """Return the best of each ``n_init`` starts, computed in a pool of processes; None where a pool is not worth its start."""
     began = time.perf_counter()
-    first, rest = _single_start(points, k, copy.deepcopy(generators[0])), generators[1:]
+    best = [_starts(points, k, generators[0], 1)]
     seconds = time.perf_counter() - began
-    saved = seconds * (len(rest) - len(rest) / workers)
-    if saved <= POOL_SECONDS:
+    rest = len(generators) - 1
+    if seconds * (rest - rest / workers) <= POOL_SECONDS:
         return None
-    return chain([first], _pooled(points, k, rest, workers))
+    size = max(1, len(generators) // (SHARES * workers))  # starts a task, all of one seed
+    seeds = range(len(generators) // n_init)
+    tasks = [(seed, i, min(size, n_init - i)) for seed in seeds for i in range(0 if seed else 1, n_init, size)]
+    calls = [delayed(_starts)(points, k, generators[seed * n_init + i], count) for seed, i, count in tasks]
+    for (seed, _, _), found in zip(tasks, _in_pool(calls, workers), strict=True):
+        if seed == len(best):
+            best.append(found)
+        else:
+            best[seed] = _better(best[seed], found)
+    return best
 
 
-def _pooled(points: np.ndarray, k: int, generators: list, workers: int) -> Iterator[Clustering]:
-    """Yield a start for each generator, from a pool; where one of its processes dies, this one does what is left."""
+def _in_pool(calls: list[tuple[Callable, tuple, dict]], workers: int) -> Iterator[Clustering]:
+    """Yield the result of each call, from a pool; where one of its processes dies, this one does what is left."""
     pool, done = Parallel(n_jobs=workers, backend="loky", return_as="generator"), 0
     try:
-        for clustering in pool(delayed(_single_start)(points, k, copy.deepcopy(generator)) for generator in generators):
+        for clustering in pool(calls):
             done += 1
             yield clustering
     except BrokenProcessPool:  # for want of memory, say; the starts are the same wherever they are computed
-        yield from (_single_start(points, k, generator) for generator in generators[done:])
+        yield from (function(*arguments, **named) for function, arguments, named in calls[done:])
 
 
-def _single_start(points: np.ndarray, k: int, generator: np.random.RandomState) -> Clustering:
+def _starts(points: np.ndarray, k: int, generator: np.random.RandomState, count: int) -> Clustering:
+    """Return the best of ``count`` starts, the first of which begins with the generator's state; that stays as it is."""
     with threadpool_limits(limits=1):
-        return _fit(points, k, generator, 1)
+        return _fit(points, k, copy.deepcopy(generator), count)
 
 
 def _torch_starts(points: np.ndarray, k: int, generators, device) -> Iterator[Clustering]:
