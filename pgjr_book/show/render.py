@@ -58,6 +58,7 @@ NUMBERS = {  # columns of fractions that are not written with one decimal
     "bank, GB": TWO_DECIMALS,
     "encoding, h": TWO_DECIMALS,
     "head, h": TWO_DECIMALS,
+    "card hours": TWO_DECIMALS,
     "trained epochs": WHOLE,
     **{name: Number(lambda count: f"{count:,.0f}", WHOLE.csv) for name in ("number", "photographs", "largest")},
     "encoding, s": WHOLE,

@@ -147,9 +147,9 @@ def scale(card: Card, head: dict) -> pd.DataFrame:
     sampled = passes / median(head["seconds"]["sampled"])
     for name, images in SIZES.items():
         encodings = images * (1 + VIEWS)
+        encoding, training = encodings / card.rates.prior / 3600, images * EPOCHS / sampled / 3600
         rows.append({
             "images of": name, "number": images, "embeddings, GB": encodings * EMBEDDING / 1e9, "maps, GB": encodings * MAP / 1e9,
-            "bank, GB": images * BANK / 1e9, "encoding, h": encodings / card.rates.prior / 3600,
-            "head, h": images * EPOCHS / sampled / 3600,
+            "bank, GB": images * BANK / 1e9, "encoding, h": encoding, "head, h": training, "card hours": encoding + training,
         })  # fmt: skip
     return pd.DataFrame(rows).astype({"number": "float"})

@@ -65,3 +65,4 @@ def test_the_plan_for_large_sets_is_arithmetic():
     assert table["embeddings, GB"][2] == pytest.approx(100e6 * 5 * 512 * 2 / 1e9)
     assert table["encoding, h"][1] == pytest.approx(1_281_167 * 5 / card.rates.prior / 3600)
     assert table["head, h"][1] == pytest.approx(1_281_167 * 20 / 1000 / 3600)
+    assert table["card hours"][1] == pytest.approx(table["encoding, h"][1] + table["head, h"][1])
