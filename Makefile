@@ -53,7 +53,8 @@ bench: .venv/installed  ## run the benchmarks
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.photos
 	$(BIN)/python -m benchmarks.growth
-	$(BIN)/python -m benchmarks.head
+	$(BIN)/python -m benchmarks.growth --curves million
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.head
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.opening

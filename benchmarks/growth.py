@@ -1,13 +1,13 @@
 """How the cost of pGJR's head grows: with images, with views, with the clusters that k-means looks for.
 
-    python -m benchmarks.growth                       # every curve: about half an hour on two quiet cores
-    python -m benchmarks.growth --curves million      # a million embeddings, ten epochs, sampled negatives
+    python -m benchmarks.growth                       # the curves: about half an hour on two quiet cores
+    python -m benchmarks.growth --curves million      # a million embeddings, ten epochs, sampled negatives: as long again
 
 Every point is a process of its own: random embeddings of 512 numbers in files, mapped into memory as the feature cache maps them;
 pGJR's head on the embedding map, one epoch with all negatives (up to 100,000 images) or with 4,096 sampled ones; and scikit-learn's
 k-means as the protocol scores. Peaks are of the process's resident set, which counts pages of the files that the system could drop at
 any time. The exponent is the slope of a line through the upper half of a curve, in logarithms of both. Writes
-benchmarks/results/growth.json, or growth-CURVE.json for a single curve.
+benchmarks/results/growth.json, or growth-million.json for the million alone.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def exponent(sizes: list[int], values: list[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--curves", nargs="+", choices=list(CURVES), default=list(CURVES))
+    parser.add_argument("--curves", nargs="+", choices=list(CURVES), default=[name for name in CURVES if name != "million"])
     parser.add_argument("--largest", type=int, default=max(IMAGES), help="leave out points with more images")
     parser.add_argument("--point", help=argparse.SUPPRESS)  # how this script calls itself
     options = parser.parse_args()
@@ -104,8 +104,8 @@ def main() -> None:
             sizes = [p[GROWING.get(name, "images")] for p in points]
             result[name]["exponent"] = {v: exponent(sizes, [p[v] for p in points]) for v in ("seconds", "peak_mib")}
             print(f"{name}: time grows with the power {result[name]['exponent']['seconds']:.2f}")
-    alone = f"-{options.curves[0]}" if len(options.curves) == 1 else ""
-    save(f"growth{alone}", {"setting": {"dim": DIM, "exact": EXACT, "threads": torch.get_num_threads()}, "curves": result})
+    name = "growth-million" if options.curves == ["million"] else "growth"
+    save(name, {"setting": {"dim": DIM, "exact": EXACT, "threads": torch.get_num_threads()}, "curves": result})
 
 
 if __name__ == "__main__":

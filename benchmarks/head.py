@@ -34,7 +34,8 @@ from pgjr_lib.priors.encoder import load_prior
 from pgjr_lib.training import FeatureSource, fit
 
 SHAPE, MU, NEGATIVES, CLUSTERS = (64, 4, 4), 0.5, 4096, 10
-WARM_UP = 2560  # images of the first turn
+PRIOR_DIM = 256  # numbers of the bundled prior's embedding
+WARM_UP = 2 * NEGATIVES  # images of the first turn: with fewer than the negatives, all would be taken
 
 
 def embeddings(images: int, dim: int, device: str) -> Tensor:
@@ -117,6 +118,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--without-kmeans", action="store_true", help="leave out what runs on the processor and takes longest")
     options = parser.parse_args()
+    if options.dim < PRIOR_DIM:
+        parser.error(f"--dim is {options.dim}, but the bundled prior has {PRIOR_DIM} numbers: give at least as many.")
     device = default_device()
     torch.manual_seed(0)
     source = source_of(options.images, options.dim, options.views, device)

@@ -2,11 +2,11 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import reduce
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -15,7 +15,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from threadpoolctl import threadpool_limits
 
 POOL_SECONDS = 4.0  # what a pool costs at its start, measured on two cores: each process imports scikit-learn
-SHARES = 4  # tasks a process: few, because each prepares the points anew; more than one, so that none waits long for another
+TASKS = 4  # that a process gets: few, because handing one over takes time; more than one, so that none waits long for another
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +66,14 @@ def kmeans(
     seeds = list(seeds)
     if str(device).partition(":")[0] != "cpu":
         starts = _torch_starts(points, k, _generators(k, seeds, n_init), device)
-        return [reduce(_better, islice(starts, n_init)) for _ in seeds]
-    if workers > 1 and (fits := _pooled(points, k, list(_generators(k, seeds, n_init)), n_init, workers)):
-        return fits
-    with threadpool_limits(limits=threads):
-        return [_fit(points, k, seed, n_init) for seed in seeds]
+    elif workers > 1:
+        starts = _pooled_starts(points, k, list(_generators(k, seeds, n_init)), workers)
+    else:
+        starts = None
+    if starts is None:
+        with threadpool_limits(limits=threads):
+            return [_fit(points, k, seed, n_init) for seed in seeds]
+    return [reduce(_better, islice(starts, n_init)) for _ in seeds]
 
 
 def _fit(points: np.ndarray, k: int, random_state, n_init: int) -> Clustering:
@@ -99,41 +102,33 @@ def _better(best: Clustering, start: Clustering) -> Clustering:
     return best if len(pairs) == len(np.unique(start.labels_)) else start
 
 
-def _pooled(points: np.ndarray, k: int, generators: list, n_init: int, workers: int) -> list[Clustering] | None:
-    """Return the best of each ``n_init`` starts, computed in a pool of processes; None where a pool is not worth its start."""
+def _pooled_starts(points: np.ndarray, k: int, generators: list, workers: int) -> Iterator[Clustering] | None:
+    """Return the starts in order, computed in a pool of processes; None where a pool is not worth its start."""
     began = time.perf_counter()
-    best = [_starts(points, k, generators[0], 1)]
+    first, rest = _starts(points, k, generators[:1]), generators[1:]
     seconds = time.perf_counter() - began
-    rest = len(generators) - 1
-    if seconds * (rest - rest / workers) <= POOL_SECONDS:
+    if seconds * (len(rest) - len(rest) / workers) <= POOL_SECONDS:
         return None
-    size = max(1, len(generators) // (SHARES * workers))  # starts a task, all of one seed
-    seeds = range(len(generators) // n_init)
-    tasks = [(seed, i, min(size, n_init - i)) for seed in seeds for i in range(0 if seed else 1, n_init, size)]
-    calls = [delayed(_starts)(points, k, generators[seed * n_init + i], count) for seed, i, count in tasks]
-    for (seed, _, _), found in zip(tasks, _in_pool(calls, workers), strict=True):
-        if seed == len(best):
-            best.append(found)
-        else:
-            best[seed] = _better(best[seed], found)
-    return best
+    size = max(1, len(rest) // (TASKS * workers))
+    return chain(first, _pooled(points, k, [rest[i : i + size] for i in range(0, len(rest), size)], workers))
 
 
-def _in_pool(calls: list[tuple[Callable, tuple, dict]], workers: int) -> Iterator[Clustering]:
-    """Yield the result of each call, from a pool; where one of its processes dies, this one does what is left."""
+def _pooled(points: np.ndarray, k: int, tasks: list[list], workers: int) -> Iterator[Clustering]:
+    """Yield a start for each generator of each task, from a pool; where one of its processes dies, this one does what is left."""
     pool, done = Parallel(n_jobs=workers, backend="loky", return_as="generator"), 0
     try:
-        for clustering in pool(calls):
+        for starts in pool(delayed(_starts)(points, k, generators) for generators in tasks):
             done += 1
-            yield clustering
+            yield from starts
     except BrokenProcessPool:  # for want of memory, say; the starts are the same wherever they are computed
-        yield from (function(*arguments, **named) for function, arguments, named in calls[done:])
+        for generators in tasks[done:]:
+            yield from _starts(points, k, generators)
 
 
-def _starts(points: np.ndarray, k: int, generator: np.random.RandomState, count: int) -> Clustering:
-    """Return the best of ``count`` starts, the first of which begins with the generator's state; that stays as it is."""
+def _starts(points: np.ndarray, k: int, generators: list) -> list[Clustering]:
+    """Return the start that each generator's state begins; the generators stay as they are."""
     with threadpool_limits(limits=1):
-        return _fit(points, k, copy.deepcopy(generator), count)
+        return [_fit(points, k, copy.deepcopy(generator), 1) for generator in generators]
 
 
 def _torch_starts(points: np.ndarray, k: int, generators, device) -> Iterator[Clustering]:

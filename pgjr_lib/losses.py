@@ -45,17 +45,17 @@ class SinglePassInstanceLoss(torch.autograd.Function):
 
 
 class SampledInstanceLoss(torch.autograd.Function):
-    """Estimate equations 8 and 9 from the target and the bank's ``rows``, with the gradient of the same pass.
+    """Estimate equations 8 and 9 from each target and a sample of the bank, with the gradient of the same pass.
 
-    The sum over the bank is exp(target's logit) + w sum_j exp(logit_j) over the rows j that are not the target, where
-    w = (N - 1) / m and m is their number.
+    The sum over the bank is exp(target's logit) + w sum_j exp(logit_j) over the sampled rows j that are not the target,
+    where w = (N - 1) / m and m is their number. ``rows`` names the sample: int64, in ascending order, each row once.
     """
 
     @staticmethod
     def forward(ctx, f: Tensor, index: Tensor, bank: Tensor, temperature: float, rows: Tensor) -> Tensor:
         q, v, target = f / temperature, bank[rows].to(f.dtype), bank[index].to(f.dtype)
         own = (q * target).sum(1, keepdim=True)  # the target's logit
-        logits = q @ v.T  # (B, m)
+        logits = q @ v.T  # (B, rows)
         place = torch.searchsorted(rows, index).clamp_max(len(rows) - 1)[:, None]
         drawn = (rows[place] == index[:, None]).to(f.dtype)  # 1 where the sample holds the target, which must not count twice
         logits.scatter_add_(1, place, torch.where(drawn > 0, -torch.inf, drawn))
@@ -137,7 +137,7 @@ def sampled_instance_discrimination(f: Tensor, index: Tensor, bank: Tensor, temp
         negatives: rows to draw, from torch's global generator; those drawn twice count once.
 
     Returns:
-        A scalar.
+        A scalar, with a first derivative only.
     """
     rows = torch.randint(len(bank), (negatives,), device=f.device).unique()  # in ascending order
     return SampledInstanceLoss.apply(f, index, bank, temperature, rows)

@@ -19,8 +19,8 @@ SIZES = {"CIFAR-10": 60_000, "ImageNet-1k": 1_281_167, "a hundred million images
 class Goal:
     """What a benchmark compares: ours, what stands beside it, the name of the ratio, and how many times as fast ours should be.
 
-    ``limit`` is how many times as fast anything can be, where what stands beside is a part of the work: once. Elsewhere a
-    benchmark measures it, or nothing is known of it.
+    ``limit`` is how many times as fast anything could be: 1 where what stands beside is a part of the work. Elsewhere the
+    benchmark may have measured it; NaN if not.
     """
 
     file: str

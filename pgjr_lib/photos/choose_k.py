@@ -37,14 +37,21 @@ def guess_k(points: np.ndarray, seed: int = 0, candidates: tuple[int, ...] = CAN
     if len(points) > MANY:  # a number that stands out does so among fewer points, too
         points = points[np.sort(draw.permutation(len(points))[:MANY])]
     distinct = len(np.unique(points, axis=0))
-    if len(points) < points.shape[1]:  # they lie in as many axes as there are points, with the same distances and less work
-        points = points @ np.linalg.svd(points, full_matrices=False)[2].T
-    sample = draw.permutation(len(points))[:SAMPLE]
-    covariance = np.cov(points.T.astype(float))
-    cloud = draw.multivariate_normal(points.mean(0), covariance, len(points), check_valid="ignore", method="eigh")
-    cloud = evaluation.normalise(cloud)  # as many as there are points, because k-means fits fewer points more closely
-    with threadpool_limits(limits=1):  # the optima depend on the number of threads
+    with threadpool_limits(limits=1):  # the results depend on the number of threads
+        points = _in_fewest_axes(points)
+        sample = draw.permutation(len(points))[:SAMPLE]
+        covariance = np.cov(points.T.astype(float))
+        cloud = draw.multivariate_normal(points.mean(0), covariance, len(points), check_valid="ignore", method="eigh")
+        cloud = evaluation.normalise(cloud)  # as many as there are points, because k-means fits fewer points more closely
         return [_rated(points, cloud, sample, k, seed) for k in candidates if k < distinct]
+
+
+def _in_fewest_axes(points: np.ndarray) -> np.ndarray:
+    """Turn (N, d) points into as many axes as there are points, where that is fewer: the same distances with less work."""
+    if len(points) >= points.shape[1]:
+        return points
+    left, lengths, _ = np.linalg.svd(points, full_matrices=False)
+    return left * lengths
 
 
 def _rated(points: np.ndarray, cloud: np.ndarray, sample: np.ndarray, k: int, seed: int) -> dict:

@@ -4,8 +4,6 @@ import ast
 import subprocess
 from pathlib import Path
 
-import torch
-
 from pgjr_book import provenance
 
 ROOT = Path(__file__).parents[2]
@@ -65,4 +63,4 @@ def test_every_module_that_training_uses_can_change_a_number():
 
 def test_a_record_names_the_processor_with_its_vector_instructions():
     name = provenance.provenance("cpu", "")["host_cpu"]
-    assert name == f"{provenance.cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
+    assert name.removeprefix(provenance.cpu_name()) in {", DEFAULT", ", AVX2", ", AVX512", ", NEON", ", SVE256", ", VSX", ", Z VECTOR"}

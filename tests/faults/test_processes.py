@@ -125,7 +125,7 @@ def test_where_a_process_of_the_pool_dies_the_others_starts_are_computed_here(mo
     from pgjr_lib import kmeans as module
 
     points = np.random.default_rng(0).standard_normal((200, 5)).astype(np.float32)
-    alone = module.kmeans(points, 4, [0, 1], 3)
+    alone = module.kmeans(points, 4, [0, 1], 20)
     monkeypatch.setattr(module, "POOL_SECONDS", -1.0)  # a pool pays off at once
     here, single = os.getpid(), module._starts
 
@@ -135,7 +135,7 @@ def test_where_a_process_of_the_pool_dies_the_others_starts_are_computed_here(mo
         return single(*arguments)
 
     monkeypatch.setattr(module, "_starts", dies)
-    pooled = module.kmeans(points, 4, [0, 1], 3, workers=2)
+    pooled = module.kmeans(points, 4, [0, 1], 20, workers=2)  # several starts a task
     held = all((a.labels_ == b.labels_).all() and a.inertia_ == b.inertia_ for a, b in zip(alone, pooled, strict=True))
     tally("a helper process dies", held)
     assert held

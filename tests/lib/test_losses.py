@@ -106,12 +106,15 @@ def sampled_by_loops(f, index, bank, temperature, rows):
 @pytest.mark.parametrize("scale", [1.0, 1e4])  # the second has logits whose exponential overflows
 def test_the_sampled_loss_and_its_gradient_are_those_of_the_formula(monkeypatch, scale):
     f, index, bank = batch(6, 40, 5)
-    rows = [3, 8, 8, 21, 39]
-    index[:3] = torch.tensor([8, 39, 0])  # in the sample, at its end, before its start
+    rows = [3, 8, 8, 21, 37]
+    index[:4] = torch.tensor([8, 37, 0, 39])  # in the sample, its last, before its first, after its last
     monkeypatch.setattr(torch, "randint", lambda high, size, device: torch.tensor(rows))
     ours = loss_and_gradient(lambda f: sampled_instance_discrimination(f, index, scale * bank, 0.3, 5), f)
     plain = loss_and_gradient(lambda f: sampled_by_loops(f, index, scale * bank, 0.3, sorted(set(rows))), f)
     torch.testing.assert_close(ours, plain, rtol=1e-11, atol=1e-11)
+    single = f.detach().float().requires_grad_()
+    found = loss_and_gradient(lambda f: sampled_instance_discrimination(f, index, (scale * bank).float(), 0.3, 5), single)
+    torch.testing.assert_close(found, tuple(value.float() for value in ours), rtol=1e-4, atol=1e-4 * scale)
 
 
 def test_the_sampled_sum_over_the_bank_is_unbiased():

@@ -235,6 +235,15 @@ def test_the_guess_finds_four_groups_where_a_silhouette_alone_finds_two():
     assert max(rows, key=worth)["k"] == 4
 
 
+def test_the_ratings_do_not_depend_on_empty_axes():
+    """Fewer points than axes are turned into fewer axes, which changes no distance."""
+    draw = np.random.default_rng(0)
+    points = np.repeat(np.eye(16)[:3], 20, 0) + 0.2 * draw.standard_normal((60, 16))
+    wide = guess_k(np.pad(points, ((0, 0), (0, 84))), candidates=(2, 3, 4))
+    for few, many in zip(guess_k(points, candidates=(2, 3, 4)), wide, strict=True):
+        assert few["stability"] == many["stability"] and few["silhouette"] == pytest.approx(many["silhouette"], abs=1e-3)
+
+
 def test_one_cloud_has_no_number_that_stands_out():
     rows = guess_k(np.random.default_rng(0).standard_normal((300, 16)))
     assert max(worth(row)[0] for row in rows) < 0.01
