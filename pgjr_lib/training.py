@@ -341,9 +341,10 @@ def embed(model: nn.Module, source, batch_size: int = 512) -> Tensor:
     """
     device, training = next(model.parameters()).device, model.training
     model.eval()
-    parts = [model(*source.plain(i.to(device))).float().cpu() for i in torch.arange(len(source)).split(batch_size)]
+    features = torch.empty(len(source), model.project.out_features)  # at once: many parts would scatter over the heap
+    for rows in torch.arange(len(source)).split(batch_size):
+        features[rows] = model(*source.plain(rows.to(device))).float().cpu()
     model.train(training)
-    features = torch.cat(parts)
     if not torch.isfinite(features).all():
         raise PGJRError("The features are not finite: lower the learning rate or raise the temperature.")
     return features
