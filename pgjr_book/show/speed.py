@@ -68,7 +68,7 @@ def read(folder: Path) -> dict[str, dict]:
     Raises:
         PGJRError: a file is not JSON.
     """
-    return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"), key=lambda path: path.stem)}
 
 
 def beside(results: dict[str, dict]) -> pd.DataFrame:
