@@ -113,8 +113,8 @@ def test_the_sampled_loss_and_its_gradient_are_those_of_the_formula(monkeypatch,
     plain = loss_and_gradient(lambda f: sampled_by_loops(f, index, scale * bank, 0.3, sorted(set(rows))), f)
     torch.testing.assert_close(ours, plain, rtol=1e-11, atol=1e-11)
     single = f.detach().float().requires_grad_()
-    found = loss_and_gradient(lambda f: sampled_instance_discrimination(f, index, (scale * bank).float(), 0.3, 5), single)
-    torch.testing.assert_close(found, tuple(value.float() for value in ours), rtol=1e-4, atol=1e-4 * scale)
+    in_float32 = loss_and_gradient(lambda f: sampled_instance_discrimination(f, index, (scale * bank).float(), 0.3, 5), single)
+    torch.testing.assert_close(in_float32, tuple(value.float() for value in ours), rtol=1e-4, atol=1e-4 * scale)
 
 
 def test_the_sampled_sum_over_the_bank_is_unbiased():
